@@ -1,0 +1,69 @@
+"""The errors of xrxai: each says what was found, why it cannot be, and what to type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class XrxaiError(ValueError):
+    """Base of every error that xrxai raises on purpose."""
+
+
+class CubeError(XrxaiError):
+    """The array is not a cube: its dims, units or values do not fit."""
+
+
+class BandError(XrxaiError):
+    """A band, band group or wavelength is missing, empty or ambiguous."""
+
+
+class SegmentError(XrxaiError):
+    """A segmentation or spatial window does not fit the cube."""
+
+
+class BaselineError(XrxaiError):
+    """A baseline does not fit the cube."""
+
+
+class ModelError(XrxaiError):
+    """The model does not fit the cube or the method, or answers nonsense."""
+
+
+class TargetError(XrxaiError):
+    """A target, region or reduction that the model does not have."""
+
+
+class OptionError(XrxaiError):
+    """An option outside its allowed values."""
+
+
+class ResultError(XrxaiError):
+    """A Dataset that is not an explanation, or not one of the kind that is needed."""
+
+
+class DataError(XrxaiError, OSError):
+    """Sample data that is neither here nor can be fetched."""
+
+
+def choice(value: object, allowed: Iterable[str], name: str) -> str:
+    """Return `value` when it is one of `allowed`, or say which words are."""
+    words = tuple(allowed)
+    if value in words:
+        return str(value)
+    listed = ", ".join(repr(w) for w in words)
+    raise OptionError(f"{name}={value!r} is not known; choose one of {listed}.")
+
+
+def at_least(value: object, least: int, name: str) -> int:
+    """Return `value` when it is a whole number of at least `least`."""
+    import operator
+
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise OptionError(
+            f"{name}={value!r} is not a whole number; type {name}={least} or more."
+        ) from None
+    if number < least:
+        raise OptionError(f"{name}={number} is too small; type {name}={least} or more.")
+    return number

@@ -1,0 +1,237 @@
+"""What a user may write for a band group, resolved into positions of bands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from numbers import Real
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from xrxai.errors import BandError
+from xrxai.labelled.cube import Cube
+
+
+class Part(NamedTuple):
+    """One requested piece of a group: its name and the bands (positions) that it has."""
+
+    name: str
+    bands: np.ndarray
+
+
+def wanted(place: Cube, bands: Bands, tolerance: float) -> dict[str, list[Part]]:
+    """Turn every way to ask for groups into name -> parts."""
+    if isinstance(bands, Real) and not isinstance(bands, bool):
+        return _equal_width(place, float(bands))
+    if isinstance(bands, str):
+        bands = [bands]
+    if isinstance(bands, xr.DataArray | np.ndarray):
+        return _labelled(place, np.asarray(bands))
+    if isinstance(bands, Mapping):
+        entries = {str(name): entry for name, entry in bands.items()}
+    elif isinstance(bands, Sequence) and not isinstance(bands, range):
+        entries = {}
+        for entry in bands:
+            name = _name(entry)
+            if name in entries:
+                raise BandError(f"group {name!r} is listed twice; list it once.")
+            entries[name] = entry
+    else:
+        raise BandError(
+            f"bands={bands!r} is not a way to group bands; type a list of names such as "
+            f"['R', 'G', 'B'], a mapping such as {{'red': (620, 690)}} in nm, or a width in nm."
+        )
+    if not entries:
+        raise BandError("bands is empty; type at least one group, for example bands=['R'].")
+    return {name: _parts(place, name, entry, tolerance) for name, entry in entries.items()}
+
+
+def _equal_width(place: Cube, width: float) -> dict[str, list[Part]]:
+    wavelength = place.require_wavelength()
+    if not width > 0:
+        raise BandError(f"bands={width:g} is no width; type a positive width in nm such as 50.")
+    low = np.floor(np.nanmin(wavelength[place.good_band]) / width) * width
+    cell = np.floor((wavelength - low) / width)
+    cells = {}
+    for k in np.unique(cell[place.good_band]):
+        start = low + k * width
+        name = f"{start:g}-{start + width:g} nm"
+        cells[name] = [Part(name, np.flatnonzero((cell == k) & place.good_band))]
+    return cells
+
+
+def _labelled(place: Cube, labels: np.ndarray) -> dict[str, list[Part]]:
+    if labels.shape != place.good_band.shape:
+        raise BandError(
+            f"bands is an array of shape {labels.shape}, the cube has {place.good_band.size} "
+            f"bands; give one group id (0 = none) or name ('' = none) per band."
+        )
+    if labels.dtype.kind in "iub":
+        keep = [v for v in np.unique(labels) if v != 0]
+    else:
+        keep = [v for v in dict.fromkeys(labels.tolist()) if v]
+    if not keep:
+        raise BandError("bands puts no band into a group; give at least one id other than 0.")
+    return {str(v): [Part(str(v), np.flatnonzero(labels == v))] for v in keep}
+
+
+def _name(entry: Any) -> str:
+    if isinstance(entry, str):
+        return entry
+    if isinstance(entry, Real):
+        return f"{float(entry):g} nm"
+    if isinstance(entry, range):
+        return f"bands {entry.start}-{entry.stop - 1}"
+    if isinstance(entry, slice):
+        return f"{entry.start:g}-{entry.stop:g} nm"
+    if _is_interval(entry):
+        return f"{entry[0]:g}-{entry[1]:g} nm"
+    if isinstance(entry, list | tuple) and entry:
+        return "+".join(_name(e) for e in entry)
+    raise BandError(
+        f"bands holds {entry!r}, which names no bands; type a name such as 'R', a pair "
+        f"(low, high) in nm, or a mapping {{name: entry}}."
+    )
+
+
+def _is_interval(entry: Any) -> bool:
+    return (
+        isinstance(entry, tuple) and len(entry) == 2 and all(isinstance(v, Real) for v in entry)
+    )
+
+
+def _parts(place: Cube, name: str, entry: Any, tolerance: float) -> list[Part]:
+    """Resolve the entry of one group into named parts."""
+    if isinstance(entry, str):
+        return _by_name(place, entry)
+    if isinstance(entry, Real):
+        return [_nearest(place, float(entry), tolerance)]
+    if isinstance(entry, slice):
+        return [_interval(place, entry.start, entry.stop)]
+    if _is_interval(entry):
+        return [_interval(place, *entry)]
+    if isinstance(entry, range):
+        return [_positions(place, name, list(entry))]
+    if isinstance(entry, Mapping) and set(entry) == {"index"}:
+        return [_positions(place, name, list(np.atleast_1d(entry["index"])))]
+    if isinstance(entry, Mapping) and set(entry) == {"label"}:
+        return [_label(place, v) for v in np.atleast_1d(np.asarray(entry["label"])).tolist()]
+    if isinstance(entry, list | tuple | np.ndarray) and len(entry):
+        return [part for piece in entry for part in _parts(place, name, piece, tolerance)]
+    raise BandError(
+        f"group {name!r} is {entry!r}, which names no bands; type names, (low, high) in nm, "
+        f"a list of nm, {{'index': [...]}} or {{'label': [...]}}."
+    )
+
+
+def letters(name: str) -> tuple[list[str] | None, str]:
+    """Parts of a spyndex index or band (None: unknown) and its domain."""
+    import spyndex
+
+    if name in spyndex.indices:
+        index = spyndex.indices[name]
+        return list(index.bands), str(index.application_domain)
+    if name in spyndex.bands:
+        return [name], "band"
+    return None, ""
+
+
+def _by_name(place: Cube, name: str) -> list[Part]:
+    import spyndex
+
+    pieces, _ = letters(name)
+    if pieces is None:
+        if place.band in place.data.coords and name in place.data[place.band].values:
+            return [_label(place, name)]
+        raise BandError(unknown(name, place))
+    other = [v for v in pieces if v not in spyndex.bands and v not in spyndex.constants]
+    if other:
+        raise BandError(
+            f"{name!r} needs {', '.join(other)}, which are no spectral bands; "
+            f"name an optical index or band, for example 'NDVI' or 'R'."
+        )
+    return [Part(v, in_band(place, v)) for v in pieces if v in spyndex.bands]
+
+
+def in_band(place: Cube, letter: str) -> np.ndarray:
+    import spyndex
+
+    band = spyndex.bands[letter]
+    wavelength = place.require_wavelength()
+    return np.flatnonzero((wavelength >= band.min_wavelength) & (wavelength <= band.max_wavelength))
+
+
+def _interval(place: Cube, low: float, high: float) -> Part:
+    wavelength = place.require_wavelength()
+    if low is None or high is None or not low <= high:
+        raise BandError(f"({low}, {high}) is no interval in nm; type (low, high), low first.")
+    inside = (wavelength >= low) & (wavelength <= high)
+    return Part(f"{low:g}-{high:g} nm", np.flatnonzero(inside))
+
+
+def _nearest(place: Cube, nm: float, tolerance: float) -> Part:
+    wavelength = place.require_wavelength()
+    distance = np.abs(wavelength - nm)
+    best = int(np.nanargmin(distance))
+    if distance[best] > tolerance:
+        raise BandError(
+            f"no band within {tolerance:g} nm of {nm:g} nm: the nearest is at "
+            f"{wavelength[best]:g} nm. Name a wavelength of the sensor, or raise tolerance= "
+            f"in xrxai.band_groups(...)."
+        )
+    return Part(f"{nm:g} nm", np.array([best]))
+
+
+def _positions(place: Cube, name: str, positions: list[int]) -> Part:
+    n_bands = place.good_band.size
+    bad = [p for p in positions if not -n_bands <= p < n_bands]
+    if bad:
+        raise BandError(
+            f"group {name!r} asks for band position {bad[0]}, the cube has bands 0 to {n_bands - 1}."
+        )
+    return Part(name, np.array(positions, dtype=int) % n_bands)
+
+
+def _label(place: Cube, label: Any) -> Part:
+    values = place.data[place.band].values if place.band in place.data.coords else np.array([])
+    found = np.flatnonzero(values == label)
+    if not found.size:
+        known = ", ".join(map(repr, values[:6].tolist())) + (", ..." if values.size > 6 else "")
+        raise BandError(f"no band is labelled {label!r}; the band labels are {known or 'absent'}.")
+    return Part(str(label), found)
+
+
+def unknown(name: str, place: Cube) -> str:
+    import difflib
+
+    import spyndex
+
+    labels = place.data[place.band].values.tolist() if place.band in place.data.coords else []
+    known = [*spyndex.bands, *spyndex.indices, *(v for v in labels if isinstance(v, str))]
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "type a width in nm?"
+    return f"{name!r} is no spectral index, no band of spyndex and no band label; {hint}"
+
+
+def empty(name: str, union: np.ndarray, place: Cube) -> str:
+    if union.size:
+        return (
+            f"group {name!r} is empty: its {union.size} bands ({span(place, union)}) are all bad "
+            f"(good_band is False); choose other bands."
+        )
+    reach = (
+        ""
+        if place.wavelength is None
+        else f" of {np.nanmin(place.wavelength):g}-{np.nanmax(place.wavelength):g} nm"
+    )
+    return (
+        f"group {name!r} is empty: this sensor{reach} has no band there; "
+        f"drop the group or name one that xrxai.coverage(cube) lists."
+    )
+
+
+def span(place: Cube, bands: np.ndarray) -> str:
+    if place.wavelength is None:
+        return f"positions {bands.min()}-{bands.max()}"
+    return f"{place.wavelength[bands].min():g}-{place.wavelength[bands].max():g} nm"

@@ -1,0 +1,270 @@
+"""Model: one face for networks, programs, callables and estimators."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass, fields
+from typing import Any, Literal
+
+import numpy as np
+
+from xrxai.errors import ModelError, OptionError, TargetError, choice
+
+Takes = Literal["spectrum", "patch"]
+Gives = Literal["vector", "map"]
+Reduction = Literal["frozen_argmax", "argmax", "area"]
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """
+    A model and what has to be known to explain it.
+
+    Parameters
+    ----------
+    forward : torch.nn.Module, ScriptModule, ExportedProgram, callable or estimator
+        What answers. Networks are run in evaluation mode with frozen parameters and given
+        back as found. A plain callable gets a tensor and returns one (see `arrays`). A
+        scikit-learn estimator takes spectra; a classifier answers by ``predict_proba``.
+    takes : {"spectrum", "patch"}
+        Its input: ``"spectrum"`` is ``(n, band)``, a sample is a pixel; ``"patch"`` is
+        ``(n, band, y, x)``, a sample is a whole cube. Optional for estimators.
+    targets : sequence of str
+        Names of the outputs, in order. Optional for scikit-learn classifiers (their classes).
+    gives : {"vector", "map"}, default: "vector"
+        ``"vector"`` is ``(n, target)``; ``"map"`` is ``(n, target, y, x)``, as of a
+        segmentation network, on the grid of the cube once `pad` and `resize` are undone.
+    reduction : {"frozen_argmax", "argmax", "area"}, default: "frozen_argmax"
+        How a map becomes one score per target: the sum of a target's map over the pixels
+        that the unperturbed cube gives to it, held fixed; over the pixels that each
+        perturbed cube gives to it (its gradient misses the jumps); or over all pixels.
+    activation : {"softmax", "sigmoid"}, optional
+        Applied over the targets before the reduction or the score. Default: none; scores are
+        what the model gives. Softmax saturates and flattens explanations.
+    scale : float, default: 1.0
+        The cube is multiplied by it first, so that attributions stay in units of the cube.
+    pad : "square" or int, optional
+        Pad right and bottom with `fill` to a square, or to a multiple of that many pixels.
+    resize : (int, int), optional
+        Then resize bilinearly to this height and width.
+    prepare : callable, optional
+        Then apply this: tensor to tensor, the same shape convention.
+    fill : float, default: 0.0
+        What the model sees where the cube has no valid value, in units of the cube: nodata
+        pixels of a patch, and bad bands.
+    n_bands : int, optional
+        Bands that the model expects, to refuse a wrong cube before it runs.
+    units : str, default: "1"
+        Unit of the scores, written into results.
+    arrays : {"torch", "numpy"}, optional
+        What a plain callable works on. Default: "torch"; estimators take "numpy".
+    dtype : {"float32", "float64"}, optional
+        Default: that of the parameters; float32 for callables, float64 for "numpy".
+    device : str, default: "auto"
+        ``"auto"`` runs where the parameters are; ``"cpu"``, ``"cuda"``, ``"cuda:1"`` run a
+        copy there.
+    batch_size : int, optional
+        Samples per call of the model. Default: as many as fit 16 MiB of input. Results do
+        not depend on it.
+    name : str, optional
+        Name written into results. Default: the class or function name.
+
+    Raises
+    ------
+    ModelError
+        The options contradict each other or the kind of model.
+
+    Examples
+    --------
+    >>> import xrxai
+    >>> model = xrxai.Model(lambda x: x[:, :2], takes="spectrum", targets=["K", "pH"])
+    >>> model
+    <xrxai.Model '<lambda>': spectrum -> K, pH>
+    """
+
+    forward: Any
+    _: KW_ONLY
+    takes: Takes = None  # type: ignore[assignment]
+    targets: Sequence[str] = ()
+    gives: Gives = "vector"
+    reduction: Reduction = "frozen_argmax"
+    activation: Literal["softmax", "sigmoid"] | None = None
+    scale: float = 1.0
+    pad: Literal["square"] | int | None = None
+    resize: tuple[int, int] | None = None
+    prepare: Callable[[Any], Any] | None = None
+    fill: float = 0.0
+    n_bands: int | None = None
+    units: str = "1"
+    arrays: Literal["torch", "numpy"] | None = None
+    dtype: Literal["float32", "float64"] | None = None
+    device: str = "auto"
+    batch_size: int | None = None
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        """Settle what is left open and refuse what cannot be."""
+        settle = lambda key, value: object.__setattr__(self, key, value)  # noqa: E731
+        if isinstance(self.forward, type):
+            raise ModelError(
+                f"{self.forward.__name__} is a class, not a model; "
+                f"make one first: Model({self.forward.__name__}(...), ...)."
+            )
+        estimator = self.is_estimator
+        if not callable(self.forward) and not estimator and not self.is_program:
+            raise ModelError(
+                f"a {type(self.forward).__name__} cannot be called; give a torch.nn.Module, "
+                f"a TorchScript or torch.export program, a function or a scikit-learn estimator."
+            )
+        if estimator:
+            self._settle_estimator(settle)
+        if self.takes is None:
+            raise ModelError(
+                "takes is missing: does the model read one pixel or a patch? "
+                "Type takes='spectrum' for (n, band) or takes='patch' for (n, band, y, x)."
+            )
+        choice(self.takes, ("spectrum", "patch"), "takes")
+        choice(self.gives, ("vector", "map"), "gives")
+        choice(self.reduction, ("frozen_argmax", "argmax", "area"), "reduction")
+        if self.activation is not None:
+            choice(self.activation, ("softmax", "sigmoid"), "activation")
+        settle("arrays", self.arrays or ("numpy" if estimator else "torch"))
+        choice(self.arrays, ("torch", "numpy"), "arrays")
+        if self.dtype is not None:
+            choice(self.dtype, ("float32", "float64"), "dtype")
+        self._check_targets(settle)
+        if self.takes == "spectrum":
+            for key, unset in (("gives", "vector"), ("pad", None), ("resize", None)):
+                if getattr(self, key) != unset:
+                    raise ModelError(
+                        f"{key}={getattr(self, key)!r} needs a patch, but takes='spectrum' sees "
+                        f"one pixel; drop {key}= or type takes='patch'."
+                    )
+        if self.pad not in (None, "square") and not (
+            isinstance(self.pad, int) and not isinstance(self.pad, bool) and self.pad > 0
+        ):
+            raise OptionError(f"pad={self.pad!r} is not known; type pad='square' or pad=32.")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise OptionError(f"batch_size={self.batch_size} is too small; type batch_size=1.")
+
+    def _settle_estimator(self, settle: Callable[[str, Any], None]) -> None:
+        fitted = [key for key in vars(self.forward) if key.endswith("_") and key[0] != "_"]
+        kind = type(self.forward).__name__
+        if not fitted:
+            raise ModelError(f"this {kind} is not fitted; call .fit(X, y) before explaining it.")
+        if self.takes not in (None, "spectrum"):
+            raise ModelError(
+                f"a {kind} takes a table of spectra, not takes={self.takes!r}; "
+                f"type takes='spectrum'."
+            )
+        settle("takes", "spectrum")
+        if self.n_bands is None and hasattr(self.forward, "n_features_in_"):
+            settle("n_bands", int(self.forward.n_features_in_))
+        if not self.targets and hasattr(self.forward, "classes_"):
+            settle("targets", tuple(str(c) for c in self.forward.classes_))
+
+    def _check_targets(self, settle: Callable[[str, Any], None]) -> None:
+        if isinstance(self.targets, str):
+            raise TargetError(
+                f"targets={self.targets!r} is one string; type targets=[{self.targets!r}]."
+            )
+        names = tuple(str(name) for name in self.targets)
+        if not names:
+            raise TargetError(
+                "targets is missing: what are the model's outputs called? "
+                "Type targets=['P', 'K', ...], one name per output, in order."
+            )
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise TargetError(f"target {twice[0]!r} is listed twice; give every output its name.")
+        settle("targets", names)
+
+    @classmethod
+    def ensure(cls, model: Any) -> Model:
+        """Return `model` as a Model, or say how to make it one."""
+        if isinstance(model, Model):
+            return model
+        if hasattr(model, "predict") and hasattr(model, "get_params"):
+            return cls(model)
+        kind = getattr(model, "__name__", type(model).__name__)
+        raise ModelError(
+            f"{kind} says neither what it takes nor what its outputs are called; "
+            f"type xrxai.Model({kind}, takes='patch', targets=['K', ...])."
+        )
+
+    @property
+    def is_estimator(self) -> bool:
+        """A scikit-learn estimator."""
+        return hasattr(self.forward, "predict") and hasattr(self.forward, "get_params")
+
+    @property
+    def is_program(self) -> bool:
+        """A program saved by torch.export."""
+        return type(self.forward).__name__ == "ExportedProgram"
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether torch can follow it."""
+        return self.arrays == "torch"
+
+    @property
+    def label(self) -> str:
+        """Its name in results and messages."""
+        return self.name or str(getattr(self.forward, "__name__", type(self.forward).__name__))
+
+    def positions(self, target: Any) -> list[int]:
+        """Positions of the asked targets; None means all of them."""
+        if target is None:
+            return list(range(len(self.targets)))
+        asked = [target] if isinstance(target, str | int | np.integer) else list(target)
+        if not asked:
+            raise TargetError("target is empty; name at least one, or leave it out for all.")
+        found = []
+        for name in asked:
+            if isinstance(name, str) and name in self.targets:
+                found.append(self.targets.index(name))
+                continue
+            known = ", ".join(map(repr, self.targets))
+            raise TargetError(f"no target {name!r}; the model has {known}.")
+        if len(set(found)) < len(found):
+            raise TargetError(f"target={asked!r} names an output twice; name each once.")
+        return found
+
+    def weights_hash(self) -> str:
+        """Fingerprint of the weights (blake2b), or of the code of a plain callable."""
+        digest = hashlib.blake2b(digest_size=16)
+        state = getattr(self.forward, "state_dict", None)
+        state = state() if callable(state) else state
+        if state:
+            import torch
+
+            for key, value in state.items():
+                raw = value.detach().cpu().contiguous().flatten().view(torch.uint8)
+                digest.update(key.encode())
+                digest.update(raw.numpy().tobytes())
+            digest.update(type(self.forward).__qualname__.encode())
+        else:
+            digest.update(_pickled(self.forward))
+        return digest.hexdigest()
+
+    def __dask_tokenize__(self) -> tuple[str, ...]:
+        """Give dask a stable name for graphs: weights and options."""
+        options = [repr(getattr(self, f.name)) for f in fields(self) if f.name != "forward"]
+        return (type(self).__qualname__, self.weights_hash(), *options)
+
+    def __repr__(self) -> str:
+        """One line: name, input, outputs."""
+        names = ", ".join(self.targets)
+        kind = " map of" if self.gives == "map" else ""
+        return f"<xrxai.Model {self.label!r}: {self.takes} ->{kind} {names}>"
+
+
+def _pickled(thing: Any) -> bytes:
+    try:
+        return pickle.dumps(thing)
+    except Exception:  # lambdas, closures: any error type, depending on what they hold
+        import cloudpickle
+
+        return bytes(cloudpickle.dumps(thing))

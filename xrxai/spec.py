@@ -1,0 +1,56 @@
+"""What a kernel returns and needs, as data: the one road reads it, the docs print it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+Kernel = TypeVar("Kernel", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Output:
+    """One variable of a result: its dims after the sample's own, its meaning, its unit.
+
+    The dim ``"features"`` stands for what the model takes: ``band`` for a spectrum,
+    ``band, y, x`` for a patch. ``units`` is the score's unit ("score"), the score's per unit
+    of the cube ("score / cube") or a literal.
+    """
+
+    dims: tuple[str, ...]
+    long_name: str
+    units: Literal["score", "score / cube", "1"] = "score"
+    dtype: Literal["score", "int64"] = "score"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """The record of a kernel: outputs, needs, and where it comes from."""
+
+    outputs: Mapping[str, Output]
+    needs: Literal["gradient", "forward"]
+    spatial: bool
+    references: tuple[str, ...]
+
+
+PREDICTION = Output(("target",), "score at the input")
+BASELINE_PREDICTION = Output(("target",), "score at the baseline")
+EVALUATIONS = Output((), "evaluations of the model per sample", "1", "int64")
+
+
+def spec(
+    outputs: Mapping[str, Output],
+    *,
+    needs: Literal["gradient", "forward"],
+    references: tuple[str, ...],
+    spatial: bool = False,
+) -> Callable[[Kernel], Kernel]:
+    """Attach a `Spec` to a kernel; every kernel also returns its score and its cost."""
+
+    def attach(kernel: Kernel) -> Kernel:
+        everything = {**outputs, "prediction": PREDICTION, "model_evaluations": EVALUATIONS}
+        kernel.spec = Spec(everything, needs, spatial, references)  # type: ignore[attr-defined]
+        return kernel
+
+    return attach

@@ -1,0 +1,17 @@
+"""The world of tensors: torch lives here, and is loaded when a kernel first runs."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from xrxai.tensors import integrate, perturb, run, score, surrogate
+
+__all__ = ["integrate", "perturb", "run", "score", "surrogate"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return importlib.import_module(f"xrxai.tensors.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,187 @@
+"""Run a model on tensors: device, dtype, preprocessing, answers on the cube's own grid."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from xrxai.errors import ModelError
+from xrxai.model import Model
+
+# Evaluation mode and frozen parameters are state of a shared module: one run at a time.
+_ONE_AT_A_TIME = threading.RLock()
+
+_INPUT_BYTES = 16 * 2**20
+
+
+class Runner:
+    """A Model settled for one call: `forward(x)` takes cube values, gives checked answers."""
+
+    def __init__(
+        self, model: Model, module: Any, device: torch.device, dtype: torch.dtype, batch: int | None
+    ) -> None:
+        self.model = model
+        self.module = module
+        self.device = device
+        self.dtype = dtype
+        self._batch = batch
+
+    def batch(self, x: Tensor) -> int:
+        """Samples shaped like those of x that one call of the model gets."""
+        if self._batch is not None:
+            return self._batch
+        return max(1, min(4096, _INPUT_BYTES // (x[0].numel() * x.element_size())))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (n, band[, y, x]) -> (n, target[, y, x]), on the grid of x."""
+        n, grid = x.shape[0], tuple(x.shape[2:])
+        z = self._prepared(x)
+        try:
+            out = self._called(z)
+        except XrxaiAnswer as error:
+            raise ModelError(str(error)) from None
+        except Exception as error:
+            raise ModelError(
+                f"the model failed on an input of shape {tuple(z.shape)}: {_first_line(error)} "
+                f"Check takes={self.model.takes!r}, the number of bands ({x.shape[1]}), pad= "
+                f"and resize=."
+            ) from error
+        out = self._shaped(out, n, grid, z)
+        if not bool(torch.isfinite(out.detach()).all()):
+            found = "NaN" if bool(torch.isnan(out.detach()).any()) else "infinite values"
+            raise ModelError(
+                f"the model answered {found} for a finite input; mend the model, or choose a "
+                f"baseline it can bear (a log or a ratio of zeros, for example, cannot be)."
+            )
+        if self.model.activation == "softmax":
+            return torch.softmax(out, dim=1)
+        return torch.sigmoid(out) if self.model.activation == "sigmoid" else out
+
+    def _prepared(self, x: Tensor) -> Tensor:
+        model = self.model
+        z = x
+        if model.pad is not None:
+            h, w = x.shape[-2:]
+            if model.pad == "square":
+                down, right = max(h, w) - h, max(h, w) - w
+            else:
+                down, right = -h % model.pad, -w % model.pad
+            z = F.pad(z, (0, right, 0, down), value=model.fill)
+        if model.scale != 1.0:
+            z = z * model.scale
+        if model.resize is not None:
+            z = F.interpolate(z, size=tuple(model.resize), mode="bilinear", align_corners=False)
+        return z if model.prepare is None else model.prepare(z)
+
+    def _called(self, z: Tensor) -> Tensor:
+        if self.model.arrays == "numpy":
+            call = self.module
+            if self.model.is_estimator:
+                call = getattr(self.module, "predict_proba", None) or self.module.predict
+            out = torch.as_tensor(call(z.detach().cpu().numpy()))
+            return out.to(device=self.device, dtype=self.dtype)
+        out = self.module(z)
+        if not isinstance(out, Tensor):
+            raise XrxaiAnswer(
+                f"the model answered a {type(out).__name__}, not a tensor; wrap it so that it "
+                f"returns one tensor, for example Model(lambda x: net(x)[0], ...)."
+            )
+        return out
+
+    def _shaped(self, out: Tensor, n: int, grid: tuple[int, ...], z: Tensor) -> Tensor:
+        k = len(self.model.targets)
+        if self.model.gives == "vector":
+            if k == 1 and out.shape == (n,):
+                out = out[:, None]
+            if tuple(out.shape) != (n, k):
+                raise ModelError(
+                    f"the model answered shape {tuple(out.shape)} to {n} samples; with "
+                    f"gives='vector' and {k} targets ({', '.join(self.model.targets)}) it must "
+                    f"be ({n}, {k}). Name every output in targets=, or type gives='map'."
+                )
+            return out.to(self.dtype)
+        if out.ndim != 4 or out.shape[0] != n or out.shape[1] != k:
+            raise ModelError(
+                f"the model answered shape {tuple(out.shape)} to {n} samples; with gives='map' "
+                f"and {k} targets ({', '.join(self.model.targets)}) it must be ({n}, {k}, y, x). "
+                f"Name every output in targets=, or type gives='vector'."
+            )
+        out = out.to(self.dtype)
+        h, w = grid
+        if self.model.resize is not None or tuple(out.shape[2:]) != tuple(z.shape[2:]):
+            high = (max(h, w), max(h, w)) if self.model.pad == "square" else (h, w)
+            if isinstance(self.model.pad, int):
+                high = (h + -h % self.model.pad, w + -w % self.model.pad)
+            out = F.interpolate(out, size=high, mode="bilinear", align_corners=False)
+        return out[..., :h, :w]
+
+
+class XrxaiAnswer(Exception):
+    """An answer of the model that cannot be used; told apart from its own errors."""
+
+
+@contextlib.contextmanager
+def session(model: Model, device: str | None, batch_size: int | None) -> Iterator[Runner]:
+    """Lend the model in evaluation mode with frozen parameters; give it back as found."""
+    with _ONE_AT_A_TIME:
+        module = model.forward
+        if model.is_program:
+            module = module.module()
+        weights = list(module.parameters()) if isinstance(module, torch.nn.Module) else []
+        here = weights[0].device if weights else torch.device("cpu")
+        asked = device or model.device
+        there = here if asked == "auto" else torch.device(asked)
+        if isinstance(module, torch.nn.Module) and there != here:
+            module = copy.deepcopy(module).to(there)
+            weights = list(module.parameters())
+        runner = Runner(model, module, there, dtype_of(model), batch_size or model.batch_size)
+        with _as_found(module):
+            yield runner
+
+
+@contextlib.contextmanager
+def _as_found(module: Any) -> Iterator[None]:
+    """Evaluation mode and frozen parameters, undone also after an error."""
+    if not isinstance(module, torch.nn.Module):
+        yield
+        return
+    # The attribute, not .eval(): programs of torch.export refuse the method.
+    modes = [(part, part.training) for part in module.modules()]
+    learns = [(p, p.requires_grad) for p in module.parameters()]
+    try:
+        for part, _ in modes:
+            part.training = False
+        for parameter, _ in learns:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+        for parameter, flag in learns:
+            parameter.requires_grad_(flag)
+
+
+def dtype_of(model: Model) -> torch.dtype:
+    """Precision in which the model works."""
+    if model.dtype is not None:
+        return torch.float64 if model.dtype == "float64" else torch.float32
+    if model.arrays == "numpy":
+        return torch.float64
+    parameters: Callable[[], Any] | None = getattr(model.forward, "parameters", None)
+    for parameter in parameters() if parameters is not None else ():
+        if parameter.dtype == torch.float64:
+            return torch.float64
+    return torch.float32
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[-1] if type(error).__name__ == "Error" and lines else (lines or [repr(error)])[0]
+    return text if text.endswith((".", "!", "?")) else text + "."
