@@ -184,22 +184,26 @@ def _settle_band(da: xr.DataArray, free: list[str]) -> str:
 
 def band_coord(da: xr.DataArray, band: str, names: tuple[str, ...]) -> xr.DataArray | None:
     """Find the first 1-D coordinate along `band` with one of `names`, whatever the case."""
-    lower = {str(n).lower(): n for n, c in da.coords.items() if c.dims == (band,)}
-    return next((da.coords[lower[n]] for n in names if n in lower), None)
+    along: dict[str, xr.DataArray] = {}
+    for key, coord in da.coords.items():
+        if coord.dims == (band,):
+            along[str(key).lower()] = coord
+    return next((along[n] for n in names if n in along), None)
 
 
 def spectral_coord(da: xr.DataArray, band: str) -> xr.DataArray | None:
     """Find the coordinate of wavelengths along `band`: by CF name, by name, by its units."""
-    for coord in da.coords.values():
-        if coord.dims == (band,) and coord.attrs.get("standard_name") in WAVELENGTH_STANDARD_NAMES:
+    coords: list[xr.DataArray] = [c for c in da.coords.values() if c.dims == (band,)]
+    for coord in coords:
+        if coord.attrs.get("standard_name") in WAVELENGTH_STANDARD_NAMES:
             return coord
     named = band_coord(da, band, WAVELENGTH_NAMES)
     if named is not None and named.dtype.kind in "iuf":
         return named
-    if band in da.coords and da.coords[band].dtype.kind in "iuf":
-        units = str(da.coords[band].attrs.get("units", "")).strip().lower()
-        if units in _UNITS_OF_A_BAND_DIM:
-            return da.coords[band]
+    for coord in coords:
+        units = str(coord.attrs.get("units", "")).strip().lower()
+        if coord.name == band and coord.dtype.kind in "iuf" and units in _UNITS_OF_A_BAND_DIM:
+            return coord
     return None
 
 

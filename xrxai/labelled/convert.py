@@ -73,13 +73,13 @@ def _from_dataset(
     small = [n for n, v in ds.data_vars.items() if v.ndim == 0 or _is_band_table(v)]
     ds = ds.set_coords(small)
     large = {n: v for n, v in ds.data_vars.items() if v.ndim >= 2 and v.dtype.kind in "biuf"}
-    cubes = []
+    cubes: list[str] = []
     for name, variable in large.items():
         try:
             settle_dims(variable, band_dim, y_dim, x_dim)
         except CubeError:
             continue
-        cubes.append(name)
+        cubes.append(str(name))
     if not cubes:
         return _with_dataset_attrs(_stack_bands(ds, large), ds)
     if len(cubes) > 1:
@@ -106,7 +106,8 @@ def _with_dataset_attrs(da: xr.DataArray, ds: xr.Dataset) -> xr.DataArray:
             import rioxarray  # noqa: F401
         except ImportError:
             return da.assign_attrs(crs=str(ds.attrs["crs"]))
-        return da.rio.write_crs(ds.attrs["crs"])
+        written: xr.DataArray = da.rio.write_crs(ds.attrs["crs"])
+        return written
     return da
 
 

@@ -25,7 +25,7 @@ from xrxai.labelled.axes import (
 from xrxai.labelled.convert import as_data_array, conventional, scale_and_clean, tell_bands
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cube:
     """A DataArray and where its bands, rows and columns are.
 
@@ -100,7 +100,7 @@ class Cube:
             When the mask does not fit the cube.
         """
         good = self.data.isel({self.band: np.flatnonzero(self.good_band)})
-        kept = np.isfinite(good)
+        kept: xr.DataArray = np.isfinite(good)  # type: ignore[assignment]
         for name in FILL_ATTRS:
             if name in self.data.attrs:
                 kept = kept & ~is_fill(good, self.data.attrs[name])
@@ -112,7 +112,8 @@ class Cube:
             kept = kept & mask_over(self, mask)
         kept = kept.reset_coords("valid", drop=True) if "valid" in kept.coords else kept
         kept.attrs = {"long_name": "pixels with data"}
-        return kept.transpose(*others).rename("valid")
+        found: xr.DataArray = kept.transpose(*others).rename("valid")
+        return found
 
 
 def mask_over(cube: Cube, mask: xr.DataArray | np.ndarray) -> xr.DataArray:
@@ -205,6 +206,7 @@ def _wavelength_units(da: xr.DataArray, coord: xr.DataArray) -> object:
 def _good_band(da: xr.DataArray, band: str) -> np.ndarray:
     n = da.sizes[band]
     coord = band_coord(da, band, GOOD_BAND_NAMES)
+    good: np.ndarray
     if coord is not None:
         good = numbers(coord).astype(np.float64) == 1
     elif "bbl" in da.attrs:
@@ -228,7 +230,8 @@ def _good_band(da: xr.DataArray, band: str) -> np.ndarray:
 def _parse_flags(value: object) -> np.ndarray:
     items: Any = value.strip("{} ").split(",") if isinstance(value, str) else value
     try:
-        return np.atleast_1d(np.asarray(items)).astype(np.float64) == 1
+        flags: np.ndarray = np.atleast_1d(np.asarray(items)).astype(np.float64) == 1
+        return flags
     except (TypeError, ValueError):
         raise BandError(
             f"attrs['bbl'] is {value!r}, and a list of 1 (good) and 0 (bad) is needed; type "
