@@ -1,0 +1,93 @@
+# Everything here runs in a virtual environment of its own, .venv, made at the first call from
+# constraints.txt and made anew in place when pyproject.toml or constraints.txt changes.
+#
+#   make demo        explain a synthetic scene, print and draw what comes out
+#   make test        unit tests and the examples in docstrings
+#   make lint        formatting rules, types, floors, docstrings, spelling
+#   make docs        the documentation, warnings are errors: build/docs/index.html
+#   make notebooks   run every notebook; executed copies in build/notebooks go into `make docs`
+#   make bench       the benchmarks
+#   make constraints write the newest versions that fit into constraints.txt
+#   make clean       remove what was built; make distclean removes .venv as well
+#
+# Another interpreter: make PYTHON=python3.12. More test processes: make test JOBS=8.
+# One file: make test TESTS=tests/test_bands.py. More for pytest: make test PYTEST_ARGS="-k lime -x".
+
+PYTHON ?= python3
+VENV ?= .venv
+JOBS ?= 2
+TESTS ?= tests
+PYTEST_ARGS ?=
+
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+TORCH = $(shell grep -m 1 '^torch==' constraints.txt)
+
+# Several test processes share the cores: one thread each, and no window is opened for a figure.
+TEST_ENV = OMP_NUM_THREADS=1 MPLBACKEND=Agg
+
+.DEFAULT_GOAL := test
+.PHONY: demo test unit doctest lint docs notebooks bench constraints clean distclean venv
+
+venv: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "xrxai needs Python 3.11 or newer; type: make PYTHON=python3.12"; exit 1; }
+	@test -x $(PY) || { echo "== a virtual environment in $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "== installing $(TORCH)"
+	@$(PY) -m pip install --quiet --disable-pip-version-check "$(TORCH)"
+	@echo "== installing xrxai and its tools (a minute or two)"
+	@$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+demo: $(READY)
+	@$(PY) -m xrxai.demo
+
+test: unit doctest
+
+unit: $(READY)
+	$(TEST_ENV) $(PY) -m pytest -n $(JOBS) $(PYTEST_ARGS) $(TESTS)
+
+# 5 is pytest's word for "nothing collected": a package without examples is no failure.
+doctest: $(READY)
+	$(TEST_ENV) $(PY) -m pytest -q --doctest-modules xrxai || test $$? -eq 5
+
+lint: $(READY)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(VENV)/bin/lint-imports --no-cache
+	$(PY) docs/check_docstrings.py
+	$(VENV)/bin/codespell
+
+docs: $(READY)
+	$(TEST_ENV) $(PY) -m sphinx -W --keep-going -q -b html -d build/doctrees docs build/docs
+	@echo "== build/docs/index.html"
+
+# The notebooks in git carry no outputs; these copies do.
+notebooks: $(READY)
+	@mkdir -p build/notebooks
+	@cp notebooks/*.ipynb build/notebooks/
+	$(TEST_ENV) $(PY) -m pytest -n $(JOBS) --nbmake --overwrite --nbmake-timeout=600 build/notebooks
+
+bench: $(READY)
+	$(PY) -m benchmarks
+
+constraints:
+	@rm -rf build/fresh && $(PYTHON) -m venv build/fresh
+	@echo "== installing the newest versions that fit beside $(TORCH)"
+	@build/fresh/bin/python -m pip install --quiet "$(TORCH)"
+	@build/fresh/bin/python -m pip install --quiet "$(TORCH)" ".[dev]"
+	@build/fresh/bin/python -m pip freeze --exclude xrxai --exclude torch > build/frozen.txt
+	@{ sed -n '/^#/p' constraints.txt; echo "$(TORCH)"; cat build/frozen.txt; } > build/constraints.txt
+	@mv build/constraints.txt constraints.txt && rm -rf build/fresh build/frozen.txt
+	@git --no-pager diff --stat constraints.txt
+
+clean:
+	rm -rf build dist docs/api.rst docs/generated docs/notebooks
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV)
