@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -185,3 +186,36 @@ def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[-1] if type(error).__name__ == "Error" and lines else (lines or [repr(error)])[0]
     return text if text.endswith((".", "!", "?")) else text + "."
+
+
+def execute(
+    kernel: Callable[..., Any],
+    model: Model,
+    x: np.ndarray,
+    *,
+    targets: list[int],
+    weight: np.ndarray | None,
+    inputs: dict[str, np.ndarray],
+    static: dict[str, Any],
+    device: str | None,
+    batch_size: int | None,
+    tick: Callable[[int], object] | None,
+) -> dict[str, np.ndarray]:
+    """Run a kernel on samples x (n, band[, y, x]); arrays in, arrays out."""
+    from xrxai.tensors.score import Score
+
+    with session(model, device, batch_size) as runner:
+
+        def tensor(array: np.ndarray) -> Tensor:
+            dtype = runner.dtype if array.dtype.kind == "f" else None
+            return torch.as_tensor(np.ascontiguousarray(array), dtype=dtype, device=runner.device)
+
+        w = None if weight is None else tensor(weight.astype(x.dtype))
+        score = Score(runner, targets, x.shape[0], w, tick)
+        found = dict(
+            kernel(tensor(x), score, **{k: tensor(v) for k, v in inputs.items()}, **static)
+        )
+        found["model_evaluations"] = score.evaluations
+        if score.pixels is not None:
+            found["target_pixels"] = score.pixels
+        return {name: value.detach().cpu().numpy() for name, value in found.items()}

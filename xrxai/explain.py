@@ -1,0 +1,190 @@
+"""The one road: cube + model + kernel -> explanation."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xrxai import bridge
+from xrxai.errors import CubeError, ModelError, TargetError
+from xrxai.labelled import result
+from xrxai.labelled import target as regions
+from xrxai.labelled.cube import Cube, locate
+from xrxai.model import Model
+from xrxai.spec import Spec
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A cube and a model that fit each other and the kernel."""
+
+    place: Cube
+    model: Model
+    spec: Spec
+    kernel: Callable[..., Mapping[str, Any]]
+    targets: list[int]
+    valid: xr.DataArray
+    region: xr.DataArray | None
+
+
+def settle(
+    cube: xr.DataArray,
+    model: Any,
+    kernel: Callable[..., Mapping[str, Any]],
+    *,
+    target: Any = None,
+    mask: xr.DataArray | np.ndarray | None = None,
+    region: Any = None,
+) -> Case:
+    """Refuse what cannot be explained, before the model runs."""
+    model = Model.ensure(model)
+    place = locate(cube)
+    spec: Spec = kernel.spec  # type: ignore[attr-defined]
+    name = kernel.__name__.lstrip("_")
+    if cube.dtype.kind not in "fiu":
+        raise CubeError(
+            f"the cube has dtype {cube.dtype}; a model needs numbers: type cube.astype('float32')."
+        )
+    if model.takes == "patch" and (place.y is None or place.x is None):
+        raise CubeError(
+            f"the model takes a patch, but the cube has dims {tuple(cube.dims)} and no rows and "
+            f"columns among them; name them with xrxai.to_cube(cube, y_dim=..., x_dim=...), or "
+            f"type Model(..., takes='spectrum')."
+        )
+    if spec.spatial and model.takes == "spectrum":
+        raise ModelError(
+            f"{name} switches regions, but the model takes='spectrum' sees one pixel at a time; "
+            f"its answer for a pixel cannot depend on others. Use the spectral twin of {name}."
+        )
+    if spec.needs == "gradient" and not model.differentiable:
+        raise ModelError(
+            f"{name} needs gradients, which {model.label} (arrays={model.arrays!r}) cannot give; "
+            f"use lime_spectral or occlusion_spectral."
+        )
+    n_bands = cube.sizes[place.band]
+    if model.n_bands is not None and model.n_bands != n_bands:
+        raise ModelError(
+            f"the model expects {model.n_bands} bands, the cube has {n_bands} along "
+            f"{place.band!r}; select the bands the model was trained on."
+        )
+    if region is not None and model.gives != "map":
+        raise TargetError(
+            f"region= sums a map inside a region, but the model gives one value per target; "
+            f"drop region=, or wrap a segmentation network with Model(..., gives='map')."
+            if model.takes == "patch"
+            else "region= sums a map inside a region, but the model takes one pixel at a time; "
+            "type mask= to choose pixels."
+        )
+    targets = model.positions(target)
+    valid = place.valid(mask)
+    if not place.lazy and not bool(valid.any()):
+        raise CubeError(_nothing_valid(place))
+    return Case(
+        place, model, spec, kernel, targets, valid, regions.settle(place, region, valid)
+    )
+
+
+def explain(
+    case: Case,
+    *,
+    options: Mapping[str, Any],
+    evaluations: int,
+    inputs: Mapping[str, xr.DataArray] | None = None,
+    static: Mapping[str, Any] | None = None,
+    coords: Mapping[str, Any] | None = None,
+    extra: Mapping[str, xr.DataArray] | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    batch_size: int | None = None,
+    progress: bool = True,
+) -> xr.Dataset:
+    """Run the kernel of a case and build the explanation.
+
+    `inputs` are arrays over dims of the cube, cut like it; `static` goes to every block as it
+    is; `coords` name the new dims; `evaluations` per sample scale the progress bar.
+    """
+    place, model = case.place, case.model
+    names = np.array([model.targets[k] for k in case.targets], dtype=object)
+    coords = {"target": ("target", names), **(coords or {})}
+    sizes = {dim: np.size(c[1]) for dim, c in coords.items() if c[0] == dim}
+    for dim, own in (("band", place.band), ("y", place.y), ("x", place.x)):
+        if own is not None:
+            sizes[dim] = place.data.sizes[own]
+    job = bridge.Job(
+        case.kernel,
+        model,
+        tuple(case.targets),
+        static or {},
+        bridge.outputs_for(case.spec, model),
+        sizes,
+        place.good_band,
+        device,
+        batch_size,
+    )
+    inputs = dict(inputs or {})
+    if case.region is not None:
+        inputs["region"] = case.region
+    with _bar(case, evaluations, progress) as tick:
+        arrays = bridge.run(place, case.valid, job, inputs, tick)
+    named = {k: c for k, c in coords.items()}
+    arrays = {
+        k: a.assign_coords({n: c for n, c in named.items() if set(np.atleast_1d(c[0])) <= set(a.dims)})
+        for k, a in arrays.items()
+    }
+    provenance = {
+        "method": case.kernel.__name__.lstrip("_"),
+        "options": {**options, "target": [str(n) for n in names], "valid_only": True},
+        "seed": seed,
+        "model": repr(model),
+        "model_hash": model.weights_hash(),
+        "reduction": model.reduction,
+    }
+    return result.build(
+        place,
+        case.valid,
+        arrays,
+        case.spec,
+        extra=extra or {},
+        units=model.units,
+        provenance=provenance,
+    )
+
+
+@contextlib.contextmanager
+def _bar(
+    case: Case, evaluations: int, progress: bool
+) -> Iterator[Callable[[int], object] | None]:
+    """Show a progress bar for what takes longer than a second; lazy work shows its own."""
+    if case.place.lazy or not progress:
+        yield None
+        return
+    from tqdm.auto import tqdm
+
+    valid = case.valid
+    if case.model.takes == "patch":
+        valid = valid.any([case.place.y, case.place.x])
+    total = int(valid.sum()) * evaluations
+    title = case.kernel.__name__.lstrip("_")
+    with tqdm(total=total, delay=1, desc=title, unit="eval", unit_scale=True) as bar:
+        yield bar.update
+
+
+def _nothing_valid(place: Cube) -> str:
+    good = place.data.isel({place.band: np.flatnonzero(place.good_band)})
+    gone = np.isnan(good).all([d for d in good.dims if d != place.band])
+    if bool(gone.any()) and not bool(gone.all()):
+        first = np.flatnonzero(place.good_band)[np.flatnonzero(gone.values)[0]]
+        return (
+            f"the cube has no valid pixel because {int(gone.sum())} of its bands hold NaN only "
+            f"(the first at position {first}); mark them bad: "
+            f"xrxai.to_cube(cube, good_band=cube.notnull().any(['y', 'x']))."
+        )
+    return (
+        "the cube has no valid pixel: all are NaN, fill values or masked out; "
+        "check the nodata value and that mask= is True where pixels are kept."
+    )

@@ -1,0 +1,38 @@
+"""The region whose pixels make the score of a map."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xrxai.errors import CubeError, TargetError
+from xrxai.labelled.cube import Cube, mask_over
+from xrxai.labelled.segments import rasterised
+
+Region = Any
+"""What `region=` accepts: a bool mask (True = counts) or polygons (a GeoDataFrame)."""
+
+
+def settle(place: Cube, region: Region, valid: xr.DataArray) -> xr.DataArray | None:
+    """A bool map over rows and columns, or None for everywhere."""
+    if region is None:
+        return None
+    if place.y is None or place.x is None:
+        raise TargetError("region needs rows and columns, the cube has none; drop region=.")
+    if hasattr(region, "geometry"):
+        geometries, crs = list(region.geometry), getattr(region, "crs", None)
+        made = rasterised(place, geometries, crs) > 0
+    else:
+        try:
+            array = region if isinstance(region, xr.DataArray) else np.asarray(region)
+            made = mask_over(place, array)
+        except CubeError as error:
+            raise TargetError(str(error).replace("mask", "region")) from None
+    if not place.lazy and not bool((made & valid).any()):
+        raise TargetError(
+            "region holds no valid pixel, so no score can be made of it; "
+            "check that it is True where it counts and lies on the cube."
+        )
+    return made
