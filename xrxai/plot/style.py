@@ -1,0 +1,178 @@
+"""What the figures share: words, colours, colour limits, and a figure that closes on error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import xarray as xr
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+NAN_COLOUR = "#c8c8c8"
+LINE_COLOUR = "#222222"
+SPREAD_COLOUR = "#999999"
+EDGE_COLOUR = "#0072B2"
+
+# Never applied globally: only inside `canvas`.
+STYLE: dict[str, Any] = {
+    "font.size": 8.5,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 8.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": False,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 7.5,
+    "legend.frameon": False,
+    "figure.titlesize": 11,
+    "figure.titleweight": "bold",
+    "hatch.linewidth": 0.6,
+    "image.interpolation": "nearest",
+    "figure.facecolor": "white",
+    "axes.facecolor": "white",
+}
+
+METHOD_NAMES = {
+    "lime_spectral": "LIME, band groups",
+    "lime_spatial": "LIME, segments",
+    "occlusion_spectral": "Occlusion, bands",
+    "occlusion_spatial": "Occlusion, space",
+    "integrated_gradients": "Integrated Gradients",
+    "expected_gradients": "Expected Gradients",
+    "input_x_gradient": "Input × gradient",
+    "smoothgrad": "SmoothGrad",
+    "noise_tunnel": "SmoothGrad",
+    "kernel_shap": "Kernel SHAP",
+    "deeplift": "DeepLIFT",
+    "gradcam": "Grad-CAM",
+    "grad_cam": "Grad-CAM",
+    "lrp": "Layer-wise relevance propagation",
+    "xrai": "XRAI",
+    "rise": "RISE",
+}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How values become colours: a colour map, two limits, which ends are clipped, a remark."""
+
+    cmap: Colormap
+    low: float
+    high: float
+    extend: Literal["neither", "both", "min", "max"]
+    note: str
+
+
+def method_name(dataset: xr.Dataset) -> str:
+    """Return the method of an explanation in the words of a figure title."""
+    method = str(dataset.attrs.get("method", "attribution"))
+    return METHOD_NAMES.get(method, method.replace("_", " ").capitalize())
+
+
+def unit_label(array: xr.DataArray, fallback: str, longest: int = 28) -> str:
+    """Return ``"long_name [units]"``; a dimensionless quantity reads ``[1]``."""
+    name = str(array.attrs.get("long_name", "") or fallback)
+    if len(name) > longest:
+        name = fallback
+    return f"{name} [{unit(array)}]"
+
+
+def unit(array: xr.DataArray) -> str:
+    """Return the units of an array, ``"1"`` when it has none."""
+    return str(array.attrs.get("units", "") or "1")
+
+
+def divergent() -> Colormap:
+    """Return the signed colour map that the user set in xarray, grey where there is no value."""
+    import matplotlib
+
+    chosen = xr.get_options()["cmap_divergent"]
+    cmap = matplotlib.colormaps[chosen] if isinstance(chosen, str) else chosen
+    return with_grey_nan(cmap)
+
+
+def with_grey_nan(cmap: Colormap) -> Colormap:
+    """Return a copy of a colour map that draws missing values grey."""
+    return cmap.with_extremes(bad=NAN_COLOUR)
+
+
+def sign_colours() -> tuple[Any, Any]:
+    """Return the colours of positive and negative values: those of the signed map."""
+    cmap = divergent()
+    return cmap(0.9), cmap(0.1)
+
+
+def scale(values: NDArray[Any], *, robust: bool, signed: bool) -> Scale:
+    """Choose colours for values: symmetric about zero, or from zero when nothing is negative.
+
+    Limits are the 98th percentile of |value| (99th for non-negative values), or the largest
+    |value| with ``robust=False``: a few pixels would otherwise set the range of the whole map.
+    """
+    import matplotlib
+
+    finite = values[np.isfinite(values)]
+    if finite.size == 0:
+        return Scale(divergent(), -1.0, 1.0, "neither", "no valid pixels")
+    top = float(np.abs(finite).max())
+    if top == 0.0:
+        return Scale(divergent(), -1.0, 1.0, "neither", "all zero")
+    limit = float(np.percentile(np.abs(finite), 98 if signed else 99)) if robust else top
+    if limit == 0.0:  # nearly all zero: the few that are not are what there is to see
+        limit = top
+    over, under = bool(finite.max() > limit), bool(signed and finite.min() < -limit)
+    extend: Literal["neither", "both", "min", "max"] = (
+        "both" if over and under else "max" if over else "min" if under else "neither"
+    )
+    if signed:
+        return Scale(divergent(), -limit, limit, extend, "")
+    inferno = with_grey_nan(matplotlib.colormaps["inferno"])
+    return Scale(inferno, 0.0, limit, extend, "")
+
+
+def colour_bar(ax: Axes, image: Any, scaled: Scale, label: str) -> None:
+    """Draw a colour bar in the margin of a map, so that the map keeps its size."""
+    inset = ax.inset_axes((1.02, 0.0, 0.035, 1.0))
+    inset.set_label("colour_bar")
+    bar = ax.figure.colorbar(image, cax=inset, extend=scaled.extend)
+    bar.set_label(label, fontsize=8)
+    inset.tick_params(labelsize=8)
+
+
+@contextmanager
+def canvas(width: float, height: float) -> Iterator[Figure]:
+    """Give a new figure in the house style, and close it again when drawing fails."""
+    import matplotlib.pyplot as plt
+
+    with plt.rc_context(STYLE):
+        figure = plt.figure(figsize=(width, height), layout="constrained")
+        figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)  # type: ignore[union-attr]
+        try:
+            yield figure
+        except BaseException:
+            plt.close(figure)
+            raise
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Draw on axes of the user in the house style, and leave rcParams as found."""
+    import matplotlib.pyplot as plt
+
+    with plt.rc_context(STYLE):
+        yield
+
+
+def head_line(figure: Any, text: str) -> None:
+    """Write the bold line over a figure, flush left."""
+    figure.suptitle(text, x=0.01, ha="left", fontsize=11, fontweight="bold")

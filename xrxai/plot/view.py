@@ -1,0 +1,228 @@
+"""One target of an explanation, checked and still lazy: what every figure starts from."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from xrxai.errors import ResultError, TargetError
+from xrxai.plot.style import method_name, unit
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Kind = Literal["cube", "bands", "groups", "segments", "map"]
+
+# More pixels than this change neither a quartile nor a bootstrap that the eye could tell.
+PIXELS_FOR_STATISTICS = 100_000
+# Twice what a full-width panel has at 300 dpi.
+PIXELS_PER_SIDE = 2000
+
+
+@dataclass(frozen=True)
+class View:
+    """An explanation of one target; `kind` says at which resolution its attribution is true."""
+
+    dataset: xr.Dataset
+    target: str
+    kind: Kind
+    band: str
+    y: str
+    x: str
+    lead: tuple[str, ...]
+
+    @property
+    def attribution(self) -> xr.DataArray:
+        """The attribution of the target."""
+        return self.dataset["attribution"]
+
+    @property
+    def per_pixel(self) -> bool:
+        """Whether every pixel has a value of its own."""
+        return {self.y, self.x} <= set(self.attribution.dims)
+
+    @property
+    def feature(self) -> str:
+        """The dim that the attribution is spread over: band, group or segment ('' for a map)."""
+        return {"groups": "group", "segments": "segment", "map": ""}.get(self.kind, self.band)
+
+
+def view(explanation: xr.Dataset, target: str | None = None) -> View:
+    """Check that a Dataset is an explanation and take one target of it, without computing.
+
+    Raises
+    ------
+    ResultError
+        If it is not an explanation, or has several targets and none was asked for.
+    TargetError
+        If it has no such target.
+    """
+    if not isinstance(explanation, xr.Dataset) or "attribution" not in explanation:
+        found = (
+            f"a Dataset with {', '.join(map(str, explanation.data_vars)) or 'no variables'}"
+            if isinstance(explanation, xr.Dataset)
+            else f"a {type(explanation).__name__}"
+        )
+        raise ResultError(
+            f"Expected an explanation, a Dataset with the variable 'attribution'; found {found}. "
+            "Plot what a method such as xrxai.lime_spectral(cube, model) returned."
+        )
+    dataset, name = _take_target(explanation, target)
+    names = {
+        key: str(dataset.attrs.get(f"{key}_dim", key if key in dataset.dims else ""))
+        for key in ("band", "y", "x")
+    }
+    dims = [str(d) for d in dataset["attribution"].dims]
+    alone = [
+        d for d in dims
+        if d not in (*names.values(), "group", "segment") and dataset.sizes[d] == 1
+    ]
+    dataset = dataset.squeeze(alone)
+    lead = tuple(
+        d for d in dims if d not in (*names.values(), "group", "segment") and d not in alone
+    )
+    kind: Kind
+    if "group" in dims:
+        kind = "groups"
+    elif "segment" in dims:
+        kind = "segments"
+    elif names["band"] in dims:
+        kind = "cube" if {names["y"], names["x"]} <= set(dims) else "bands"
+    else:
+        kind = "map"
+    return View(dataset, name, kind, names["band"], names["y"], names["x"], lead)
+
+
+def _take_target(explanation: xr.Dataset, target: str | None) -> tuple[xr.Dataset, str]:
+    """Select the one target that there is, or the one that was asked for."""
+    if "target" not in explanation.coords and "target" not in explanation.dims:
+        return explanation, "" if target is None else str(target)
+    if "target" not in explanation.coords:
+        labels = [str(i) for i in range(explanation.sizes["target"])]
+    else:
+        labels = [str(label) for label in np.atleast_1d(explanation["target"].to_numpy())]
+    listed = ", ".join(repr(label) for label in labels)
+    if target is None:
+        if len(labels) != 1:
+            raise ResultError(
+                f"This explanation has {len(labels)} targets: {listed}. A figure shows one; "
+                f"type target={labels[0]!r}."
+                if labels
+                else "This explanation has no target; nothing can be drawn."
+            )
+        position = 0
+    elif str(target) in labels:
+        position = labels.index(str(target))
+    else:
+        raise TargetError(
+            f"target={target!r} is not in this explanation; choose one of {listed}."
+        )
+    if "target" in explanation.dims:
+        explanation = explanation.isel(target=position)
+    return explanation, labels[position]
+
+
+def one_sample(seen: View, what: str) -> None:
+    """Refuse leading dims where a figure can show one sample only."""
+    if seen.lead:
+        sizes = ", ".join(f"{d}: {seen.dataset.sizes[d]}" for d in seen.lead)
+        first = ", ".join(f"{d}=0" for d in seen.lead)
+        raise ResultError(
+            f"{what} shows one sample, and this explanation has several ({sizes}). "
+            f"Type .isel({first}) to take the first."
+        )
+
+
+def one_lead(seen: View) -> None:
+    """Refuse more than one leading dim: a mean over samples is over one of them."""
+    if len(seen.lead) > 1:
+        sizes = ", ".join(f"{d}: {seen.dataset.sizes[d]}" for d in seen.lead)
+        raise ResultError(
+            f"A mean over samples needs one leading dim, and this explanation has "
+            f"{len(seen.lead)} ({sizes}). Type .isel({seen.lead[0]}=0), or stack them: "
+            f".stack(sample={list(seen.lead)!r})."
+        )
+
+
+def head(seen: View) -> str:
+    """Return the bold line of a figure: method, target, and how far to trust the numbers."""
+    parts = [method_name(seen.dataset)]
+    if seen.target:
+        absent = seen.dataset.get("target_absent")
+        gone = " (absent from the prediction)" if absent is not None and bool(absent.any()) else ""
+        parts.append(f"target “{seen.target}”{gone}")
+    said = quality(seen)
+    return " — ".join([*parts, said] if said else parts)
+
+
+def quality(seen: View) -> str:
+    """Return the surrogate R² or the completeness gap in words, '' when there is neither."""
+    dataset = seen.dataset
+    if "fidelity" in dataset:
+        words = f"{_average_word(dataset['fidelity'])}surrogate R² {_typical(dataset['fidelity']):.2f}"
+        if "fidelity_heldout" in dataset:
+            words += f", held-out {_typical(dataset['fidelity_heldout']):.2f}"
+        return words
+    if "completeness_gap" not in dataset:
+        return ""
+    gap = dataset["completeness_gap"]
+    value = _typical(gap if gap.ndim == 0 else np.abs(gap))
+    words = f"{_average_word(gap)}completeness gap {value:.2g} [{unit(seen.attribution)}]"
+    if "prediction" in dataset and "baseline_prediction" in dataset:
+        change = _typical(np.abs(dataset["prediction"] - dataset["baseline_prediction"]))
+        if change > 0:
+            words += f" = {100 * abs(value) / change:.2g} % of the change in score"
+    return words
+
+
+def _average_word(array: xr.DataArray) -> str:
+    return "median " if array.ndim else ""
+
+
+def _typical(array: xr.DataArray) -> float:
+    values = np.asarray(array.to_numpy(), dtype=float)
+    values = values[np.isfinite(values)]
+    return float(np.median(values)) if values.size else math.nan
+
+
+def stride(seen_sizes: tuple[int, int], limit: float) -> int:
+    """Return the step at which rows and columns are taken to stay under `limit` pixels."""
+    rows, columns = seen_sizes
+    return max(1, math.ceil(math.sqrt(rows * columns / limit)))
+
+
+def thin(array: xr.DataArray, y: str, x: str) -> tuple[xr.DataArray, int]:
+    """Take every k-th pixel of an array too large for a panel; k is 1 below 2000 per side."""
+    step = max(1, math.ceil(max(array.sizes[y], array.sizes[x]) / PIXELS_PER_SIDE))
+    every = slice(None, None, step)
+    return array.isel({y: every, x: every}), step
+
+
+def pixels(seen: View) -> tuple[NDArray[np.float64], int]:
+    """Return the valid pixels' attributions (pixel, feature) and the step they were taken at."""
+    array = seen.attribution.transpose(seen.y, seen.x, seen.feature)
+    step = stride((array.sizes[seen.y], array.sizes[seen.x]), PIXELS_FOR_STATISTICS)
+    every = slice(None, None, step)
+    values = np.asarray(array.isel({seen.y: every, seen.x: every}).to_numpy(), dtype=np.float64)
+    values = values.reshape(-1, values.shape[-1])
+    return values[np.isfinite(values).any(axis=1)], step
+
+
+def is_signed(seen: View, drawn: NDArray[Any]) -> bool:
+    """Say whether a map needs two colours: what the attrs say, else whether any value is < 0."""
+    said = seen.attribution.attrs.get("signed")
+    if said is not None:
+        return bool(said)
+    try:
+        options = json.loads(str(seen.dataset.attrs.get("options", "{}")))
+    except ValueError:
+        options = {}
+    if isinstance(options, dict) and options.get("absolute") is True:
+        return False
+    finite = drawn[np.isfinite(drawn)]
+    return not (finite.size and float(finite.min()) >= 0.0)
