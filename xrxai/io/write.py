@@ -1,0 +1,253 @@
+"""Explanations to netCDF and Zarr, and back the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xrxai.errors import DataError, ResultError
+
+
+def to_netcdf(
+    explanation: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = False
+) -> Path:
+    """Write an explanation to one netCDF file.
+
+    The file appears under its name when it is complete, never before. A lazy explanation is
+    computed block by block on the way.
+
+    Parameters
+    ----------
+    explanation : Dataset
+        As every method of xrxai returns it.
+    path : str or path
+        The file.
+    overwrite : bool
+        True replaces an existing file.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    ResultError
+        When the Dataset is not an explanation, or the file exists and `overwrite` is False.
+    """
+    target = _target(explanation, path, overwrite)
+    prepared = _prepared(explanation)
+    part = part_of(target)
+    try:
+        prepared.to_netcdf(part)
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+    return target
+
+
+def to_zarr(
+    explanation: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = False
+) -> Path:
+    """Write an explanation to a Zarr store (format 3), in parallel where it is lazy.
+
+    The store appears under its name when it is complete, never before.
+
+    Parameters
+    ----------
+    explanation : Dataset
+        As every method of xrxai returns it. The chunks of a lazy one become the chunks of the
+        store; chunks of uneven size are evened out.
+    path : str or path
+        The folder, usually ending in ``.zarr``.
+    overwrite : bool
+        True replaces an existing store.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    ResultError
+        When the Dataset is not an explanation, or the store exists and `overwrite` is False.
+    """
+    target = _target(explanation, path, overwrite)
+    prepared = _even_chunks(_strings(_prepared(explanation), np.dtypes.StringDType()))
+    part, old = part_of(target), part_of(target)
+    try:
+        with warnings.catch_warnings():
+            # Consolidated, because xr.open_zarr warns about a store that is not; zarr warns about
+            # one that is, as format 3 does not describe it yet.
+            warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
+            prepared.to_zarr(part, mode="w-", zarr_format=3, consolidated=True)
+        if target.exists():
+            os.replace(target, old)
+        os.replace(part, target)
+    finally:
+        if old.exists() and not target.exists():
+            os.replace(old, target)
+        for leftover in (part, old):
+            _remove(leftover)
+    return target
+
+
+def open_explanation(
+    path: str | os.PathLike[str],
+    *,
+    chunks: int | str | Mapping[str, int | str] | None = None,
+) -> xr.Dataset:
+    """Open an explanation that to_netcdf or to_zarr wrote, identical to what was written.
+
+    Parameters
+    ----------
+    path : str or path
+        The netCDF file or the Zarr folder.
+    chunks : int, "auto" or dict, optional
+        As in xarray: the variables become dask arrays; ``{}`` takes the chunks of the store. By
+        default values are read when they are first used.
+
+    Returns
+    -------
+    Dataset
+        With its coordinates, attributes and CRS.
+
+    Raises
+    ------
+    DataError
+        When there is nothing at `path`.
+    ResultError
+        When what is there is not an explanation.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise DataError(f"There is no file {str(path)!r}; type the path of an explanation.")
+    engine = "zarr" if path.is_dir() else None
+    try:
+        ds = xr.open_dataset(path, engine=engine, chunks=chunks, decode_coords="all")
+    except (OSError, ValueError) as error:
+        raise ResultError(
+            f"{str(path)!r} is neither netCDF nor Zarr ({error}); type the path of a file that "
+            "to_netcdf or to_zarr wrote."
+        ) from error
+    if "attribution" not in ds.data_vars:
+        ds.close()
+        raise ResultError(
+            f"{str(path)!r} holds the variables {list(ds.data_vars)} and no 'attribution', so it "
+            f"is not an explanation; type xrxai.open_cube({str(path)!r}) if it is a cube."
+        )
+    small = {str(n): c.load() for n, c in ds.coords.items() if c.ndim <= 1}
+    return _strings(ds.assign_coords(small), None)
+
+
+def require_explanation(explanation: object) -> xr.Dataset:
+    """Return the Dataset when it is an explanation, or say what it is."""
+    if isinstance(explanation, xr.Dataset) and "attribution" in explanation.data_vars:
+        return explanation
+    what = f"A {type(explanation).__name__}"
+    if isinstance(explanation, xr.Dataset):
+        what += f" with the variables {list(explanation.data_vars)}"
+    raise ResultError(
+        f"{what} is not an explanation, which has the variable 'attribution'; type the Dataset "
+        "that a method such as cube.xai.lime_spectral(...) returned."
+    )
+
+
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """Raise when something is at `path` and may not be replaced."""
+    if path.exists() and not overwrite:
+        raise ResultError(
+            f"{str(path)!r} exists; type overwrite=True to replace it, or another path."
+        )
+
+
+def part_of(target: Path) -> Path:
+    """Name the unfinished file beside `target`: same folder, so that the rename is atomic."""
+    return target.with_name(f".{target.stem}-{uuid.uuid4().hex[:8]}.part{target.suffix}")
+
+
+def crs_coord(ds: xr.Dataset) -> str | None:
+    """Find the scalar coordinate that holds the CRS."""
+    for name, coord in ds.coords.items():
+        if coord.ndim == 0 and ({"crs_wkt", "spatial_ref", "grid_mapping_name"} & set(coord.attrs)):
+            return str(name)
+    return None
+
+
+def _target(explanation: object, path: str | os.PathLike[str], overwrite: bool) -> Path:
+    require_explanation(explanation)
+    target = Path(path)
+    refuse_existing(target, overwrite)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _prepared(ds: xr.Dataset) -> xr.Dataset:
+    """Storage settings of the source dropped, the CRS named, attrs that every format can hold."""
+    ds = ds.drop_encoding()
+    crs = crs_coord(ds)
+    spatial = {ds.attrs.get("y_dim", "y"), ds.attrs.get("x_dim", "x")}
+    for name, variable in ds.variables.items():
+        variable.attrs = {k: v for k, v in map(_storable, variable.attrs.items()) if v is not None}
+        if crs is not None and name not in ds.indexes and spatial <= set(variable.dims):
+            variable.attrs.pop("grid_mapping", None)
+            variable.encoding["grid_mapping"] = crs
+    ds.attrs = {k: v for k, v in map(_storable, ds.attrs.items()) if v is not None}
+    return ds
+
+
+def _storable(item: tuple[Any, Any]) -> tuple[str, Any]:
+    name, value = item
+    if isinstance(value, bool | np.bool_):
+        return str(name), json.dumps(bool(value))
+    if isinstance(value, dict):
+        return str(name), json.dumps(value, default=str)
+    if isinstance(value, tuple):
+        return str(name), list(value)
+    return str(name), value
+
+
+def _strings(ds: xr.Dataset, dtype: Any) -> xr.Dataset:
+    """Coordinates and variables of strings as `dtype`; None: fixed length, as numpy makes them."""
+    changed: dict[str, xr.DataArray] = {}
+    for name, variable in ds.variables.items():
+        if variable.dtype.kind in "OUT":
+            # Format 3 of Zarr describes strings of variable length only; fixed ones warn.
+            values = np.asarray(variable.values.tolist())
+            if values.dtype.kind == "U":
+                text = values if dtype is None else values.astype(dtype)
+                changed[str(name)] = ds[name].copy(data=text)
+    coords = {n: v for n, v in changed.items() if n in ds.coords}
+    return ds.assign_coords(coords).assign({n: v for n, v in changed.items() if n not in coords})
+
+
+def _even_chunks(ds: xr.Dataset) -> xr.Dataset:
+    """Give lazy variables chunks that Zarr can hold: all alike but the last, which is smaller."""
+    changed = {}
+    for name, variable in ds.variables.items():
+        if hasattr(variable.data, "dask"):
+            uneven = {d: max(c) for d, c in variable.chunksizes.items() if _uneven(c)}
+            if uneven:
+                changed[name] = ds[name].chunk(uneven)
+    return ds.assign(changed)
+
+
+def _uneven(chunks: tuple[int, ...]) -> bool:
+    return len(set(chunks[:-1])) > 1 or chunks[-1] > chunks[0]
