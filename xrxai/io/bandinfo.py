@@ -69,12 +69,9 @@ def _good(tags: list[dict[str, str]], envi: dict[str, str], count: int) -> np.nd
     for name in ("good_band", "bbl"):
         flags = _per_band(tags, name)
         if flags is not None:
-            return flags == 1
+            return np.asarray(flags == 1)
     flags = _envi_list(envi, "bbl", count)
-    if flags is None:
-        return None
-    good: np.ndarray = flags == 1
-    return good
+    return None if flags is None else np.asarray(flags == 1)
 
 
 def _lower(tags: dict[str, str]) -> dict[str, str]:

@@ -1,0 +1,10 @@
+"""Scenes made from a seed, each with the truth that was planted in it."""
+
+from __future__ import annotations
+
+from xrxai.datasets.synthetic.chips import textures
+from xrxai.datasets.synthetic.scene import Scene, Truth, band_depth
+from xrxai.datasets.synthetic.sky import clouds
+from xrxai.datasets.synthetic.spectra import soil
+
+__all__ = ["Scene", "Truth", "band_depth", "clouds", "soil", "textures"]
