@@ -194,6 +194,8 @@ def compute(
     weight = None
     if not spectra:
         weight = valid[alive] if region is None else valid[alive] & region[:, 0].astype(bool)
+    if "part" in chosen and not spectra and chosen["part"].shape[-1] > 1:
+        chosen["part"] = np.where(valid[alive][:, None], chosen["part"], 0)
     fill = job.model.fill
     clean = np.where(known, x[alive], fill).astype(dtype)
     if "baseline" in chosen:

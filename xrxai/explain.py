@@ -110,8 +110,9 @@ def explain(
     """
     place, model = case.place, case.model
     names = np.array([model.targets[k] for k in case.targets], dtype=object)
-    coords = {"target": ("target", names), **(coords or {})}
-    sizes = {dim: np.size(c[1]) for dim, c in coords.items() if c[0] == dim}
+    named = {"target": ("target", names), **(coords or {})}
+    settled = {k: c if isinstance(c, xr.Variable) else xr.Variable(*c) for k, c in named.items()}
+    sizes = {key: c.size for key, c in settled.items() if c.dims == (key,)}
     for dim, own in (("band", place.band), ("y", place.y), ("x", place.x)):
         if own is not None:
             sizes[dim] = place.data.sizes[own]
@@ -131,14 +132,15 @@ def explain(
         inputs["region"] = case.region
     with _bar(case, evaluations, progress) as tick:
         arrays = bridge.run(place, case.valid, job, inputs, tick)
-    named = {k: c for k, c in coords.items()}
     arrays = {
-        k: a.assign_coords({n: c for n, c in named.items() if set(np.atleast_1d(c[0])) <= set(a.dims)})
-        for k, a in arrays.items()
+        name: array.assign_coords(
+            {key: c for key, c in settled.items() if set(c.dims) <= set(array.dims)}
+        )
+        for name, array in arrays.items()
     }
     provenance = {
         "method": case.kernel.__name__.lstrip("_"),
-        "options": {**options, "target": [str(n) for n in names], "valid_only": True},
+        "options": {**options, "target": names.tolist()},
         "seed": seed,
         "model": repr(model),
         "model_hash": model.weights_hash(),

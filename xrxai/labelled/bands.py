@@ -90,7 +90,7 @@ def band_groups(
     >>> xrxai.band_groups(cube, ["N", "R"]).group_of_band.values
     array([0, 0, 2, 1])
     """
-    return _group(locate(cube), bands, overlap, ungrouped, tolerance)
+    return settle(locate(cube), bands, overlap, ungrouped, tolerance)
 
 
 def coverage(cube: xr.DataArray, names: Iterable[str] | None = None) -> pd.DataFrame:
@@ -156,9 +156,10 @@ def coverage(cube: xr.DataArray, names: Iterable[str] | None = None) -> pd.DataF
     return pd.DataFrame(rows).set_index("name")
 
 
-def _group(
-    place: Cube, bands: Bands, overlap: str, ungrouped: str, tolerance: float
+def settle(
+    place: Cube, bands: Bands, overlap: str, ungrouped: str, tolerance: float = 10.0
 ) -> xr.Dataset:
+    """Turn what the user wrote into the Dataset of `band_groups`."""
     choice(overlap, ("first", "error", "split"), "overlap")
     choice(ungrouped, ("fixed", "group"), "ungrouped")
     if isinstance(bands, xr.Dataset):

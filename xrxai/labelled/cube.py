@@ -323,3 +323,22 @@ def to_cube(
     if grid_mapping is not None and grid_mapping in da.coords:
         da.encoding["grid_mapping"] = grid_mapping
     return da
+
+
+def summary(da: xr.DataArray) -> str:
+    """One line about a cube, without reading a pixel."""
+    try:
+        place = locate(da)
+    except (BandError, CubeError) as error:
+        return f"<xai: not a cube: {error}>"
+    parts = [f"{da.sizes[place.band]} bands"]
+    if place.wavelength is not None:
+        parts[0] += f" {np.nanmin(place.wavelength):.0f}-{np.nanmax(place.wavelength):.0f} nm"
+    if place.y is not None and place.x is not None:
+        parts.append(f"{da.sizes[place.y]} x {da.sizes[place.x]} px")
+    if not place.good_band.all():
+        parts.append(f"{int((~place.good_band).sum())} bad bands")
+    mapping = da.coords.get("spatial_ref")
+    if mapping is not None and "crs_wkt" in mapping.attrs:
+        parts.append(str(mapping.attrs["crs_wkt"]).split('"')[1])
+    return f"<xai: {', '.join(parts)}>"

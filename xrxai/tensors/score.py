@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -123,3 +124,31 @@ def gradient(score: Score, x: Tensor, of: Tensor, clean: bool = False) -> tuple[
             f"log of zero inside the model does this: add a small constant there."
         )
     return s.detach(), g
+
+
+def gradients(score: Score, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores (n, target) and gradients (n, target, *f) at the samples themselves."""
+    out = torch.empty((x.shape[0], score.n_targets), dtype=x.dtype, device=x.device)
+    slopes = torch.empty((x.shape[0], score.n_targets, *x.shape[1:]), dtype=x.dtype, device=x.device)
+    for i in torch.arange(x.shape[0], device=x.device).split(score.batch(x)):
+        out[i], slopes[i] = gradient(score, x[i], i, clean=True)
+    return out, slopes
+
+
+def mean_gradient(
+    score: Score, start: Tensor, end: Tensor, nodes: np.ndarray, weights: np.ndarray
+) -> Tensor:
+    """Weighted mean of the gradient at `nodes` of the way: (n, target, *f)."""
+    n, m = end.shape[0], len(nodes)
+    total = end.new_zeros((n, score.n_targets, *end.shape[1:]))
+    at = torch.as_tensor(nodes, dtype=end.dtype, device=end.device)
+    share = torch.as_tensor(weights, dtype=end.dtype, device=end.device)
+    batch = score.batch(end)
+    for i in torch.arange(n, device=end.device).split(max(1, batch // m)):
+        for j in torch.arange(m, device=end.device).split(max(1, batch // len(i))):
+            step = at[j].view(1, -1, *[1] * (end.ndim - 1))
+            way = start[i].unsqueeze(1) + step * (end[i] - start[i]).unsqueeze(1)
+            _, slope = gradient(score, way.flatten(0, 1), i.repeat_interleave(len(j)))
+            slope = slope.view(len(i), len(j), *slope.shape[1:])
+            total[i] += torch.einsum("j,nj...->n...", share[j], slope)
+    return total

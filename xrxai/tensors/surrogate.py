@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from scipy import stats
 from torch import Tensor
 
 _SWEEPS = 10_000
 _FOLDS = 5
+_FIT_VALUES = 4_000_000
 
 
 class Fit(NamedTuple):
@@ -21,6 +23,29 @@ class Fit(NamedTuple):
     high: Tensor
     r2: Tensor
     heldout: Tensor
+
+
+def fit(
+    y: Tensor,
+    on: np.ndarray,
+    weight: np.ndarray,
+    surrogate: str,
+    alpha: float,
+    resamples: np.ndarray | None,
+) -> Fit:
+    """Fit scores y (n, m, target) on patterns (m, g), in float64, some samples at a time."""
+    exact = {"dtype": torch.float64, "device": y.device}
+    design, share = torch.as_tensor(on, **exact), torch.as_tensor(weight, **exact)
+    repeats = None if resamples is None else torch.as_tensor(resamples, **exact)
+    columns = y.shape[2] * max(on.shape[0], 0 if repeats is None else len(repeats) * on.shape[1])
+    parts = []
+    for block in y.split(max(1, _FIT_VALUES // columns)):
+        some = block.double()
+        if repeats is None:
+            parts.append(ridge(design, share, some, alpha))
+        else:
+            parts.append(lasso(design, share, some, alpha, repeats))
+    return Fit(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
 def ridge(on: Tensor, weight: Tensor, y: Tensor, alpha: float, level: float = 0.95) -> Fit:

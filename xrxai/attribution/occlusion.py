@@ -1,0 +1,317 @@
+"""Occlusion: slide a window of absence over bands or over the image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from xrxai import patterns, tensors
+from xrxai.errors import BandError, OptionError, SegmentError, at_least, choice
+from xrxai.explain import Case, explain, settle
+from xrxai.labelled import baseline as baselines
+from xrxai.spec import Output, spec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from xrxai.model import Model
+    from xrxai.tensors.score import Score
+
+_PAPER = ("Zeiler & Fergus 2013, arXiv:1311.2901",)
+
+
+def occlusion_spectral(
+    cube: xr.DataArray,
+    model: Model,
+    *,
+    target: str | list[str] | None = None,
+    window: float = 50.0,
+    stride: float | None = None,
+    unit: Literal["nm", "band"] = "nm",
+    baseline: baselines.Baseline = 0.0,
+    mask: xr.DataArray | np.ndarray | None = None,
+    region: Any = None,
+    device: str | None = None,
+    batch_size: int | None = None,
+    progress: bool = True,
+) -> xr.Dataset:
+    """
+    Loss of every target's score when a window of bands is set to the baseline.
+
+    Neighbouring bands are nearly copies, so a window of one band reads zero where a wide one
+    matters. Costs one forward pass per window and sample, for all targets together.
+
+    Parameters
+    ----------
+    cube : DataArray, (band, y, x)
+        In any order, with leading dims such as ``time`` or ``sample`` if there are.
+    model : Model
+        Any model.
+    target : str or list of str, optional
+        Default: every target of the model.
+    window : float, default: 50.0
+        Width in `unit`. Wider windows see broad features and blur narrow ones.
+    stride : float, optional
+        Step between windows in `unit`. Default: half the window; for bands at least 1.
+    unit : {"nm", "band"}, default: "nm"
+        Nanometres follow the spectrum over gaps and overlaps; bands follow the order of the
+        cube, with ``ceil((n - window) / stride) + 1`` windows, the last one cut at the end.
+    baseline : optional
+        What stands for absence: see `xrxai.baseline`. Default: zero.
+    mask : bool DataArray or array, (y, x), optional
+        True = keep. Other pixels are filled with ``model.fill`` and are NaN in the result.
+    region : bool DataArray or array, (y, x), or GeoDataFrame, optional
+        For ``gives="map"``: the pixels whose scores are summed.
+    device : str, optional
+        Overrides ``model.device``.
+    batch_size : int, optional
+        Overrides ``model.batch_size``; changes memory and speed, not the result.
+    progress : bool, default: True
+        Show a bar on what takes longer than a second.
+
+    Returns
+    -------
+    Dataset
+        ``attribution`` (target, band; and y, x for ``takes="spectrum"``): the mean over the
+        windows that cover a band of score minus score without the window, NaN where none
+        does; ``window_effect`` (target, window), that difference itself; ``band_in_window``
+        (window, band); ``prediction`` and ``model_evaluations``.
+
+    Raises
+    ------
+    CubeError, ModelError, TargetError, BandError, BaselineError, OptionError
+        The cube, the model and the options do not fit; nothing has been run then.
+
+    References
+    ----------
+    .. [1] M. D. Zeiler, R. Fergus (2013). Visualizing and understanding convolutional networks.
+       https://arxiv.org/abs/1311.2901
+    """
+    choice(unit, ("nm", "band"), "unit")
+    case = settle(cube, model, _occlusion_spectral, target=target, mask=mask, region=region)
+    place = case.place
+    if stride is None:
+        stride = window / 2 if unit == "nm" else max(1, int(window) // 2)
+    inside, low, high = _band_windows(case, window, stride, unit)
+    band = place.band
+    covers = xr.DataArray(
+        inside, dims=("window", band), attrs={"long_name": "the window covers the band"}
+    )
+    about = {"units": "nm"} if place.wavelength is not None else {"units": "1"}
+    return explain(
+        case,
+        evaluations=len(inside) + 1,
+        inputs={"baseline": baselines.settle(place, baseline, case.valid)},
+        static={"inside": inside},
+        coords={
+            "window": ("window", np.arange(1, len(inside) + 1)),
+            "window_min": ("window", low, about),
+            "window_max": ("window", high, about),
+        },
+        extra={"band_in_window": covers},
+        options={
+            "window": window,
+            "stride": stride,
+            "unit": unit,
+            "baseline": baselines.describe(baseline),
+        },
+        device=device,
+        batch_size=batch_size,
+        progress=progress,
+    )
+
+
+def _band_windows(
+    case: Case, window: float, stride: float, unit: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Membership (window, band) of the windows that hold a good band, and their two ends."""
+    place = case.place
+    n_bands = place.good_band.size
+    if unit == "band":
+        at_least(window, 1, "window")
+        at_least(stride, 1, "stride")
+        if window > n_bands:
+            raise BandError(
+                f"window={window} bands is wider than the cube, which has {n_bands}; "
+                f"type window={n_bands} or less."
+            )
+        ends = patterns.windows(n_bands, int(window), int(stride))
+        inside = np.zeros((len(ends), n_bands), dtype=bool)
+        for row, (start, stop) in zip(inside, ends, strict=True):
+            row[start:stop] = True
+    else:
+        if not (window > 0 and stride > 0):
+            raise OptionError(
+                f"window={window:g} and stride={stride:g} must be positive widths in nm; "
+                f"type window=50, stride=25."
+            )
+        wavelength = place.require_wavelength()
+        first, last = np.nanmin(wavelength), np.nanmax(wavelength)
+        count = max(0, int(np.ceil((last - first - window) / stride))) + 1
+        start = first + stride * np.arange(count)[:, None]
+        # Half open, so that windows side by side share no band; the last one is closed.
+        stop = np.where(np.arange(count)[:, None] == count - 1, np.inf, start + window)
+        inside = (wavelength >= start) & (wavelength < stop)
+    inside &= place.good_band
+    inside = inside[inside.any(axis=1)]
+    if not len(inside):
+        raise BandError("no window holds a good band; widen window= or lower stride=.")
+    scale = np.arange(n_bands) if place.wavelength is None else place.wavelength
+    low = np.array([scale[row].min() for row in inside], dtype=float)
+    high = np.array([scale[row].max() for row in inside], dtype=float)
+    return inside, low, high
+
+
+@spec(
+    {
+        "attribution": Output(("target", "band"), "loss of score without the band's windows"),
+        "window_effect": Output(("target", "window"), "loss of score without the window"),
+    },
+    needs="forward",
+    references=_PAPER,
+)
+def _occlusion_spectral(
+    x: Tensor, score: Score, *, baseline: Tensor, inside: np.ndarray
+) -> dict[str, Tensor]:
+    """inside (window, band) -> attribution (n, target, band), window_effect (n, target, window)."""
+    prediction = score.clean(x)
+    scores = tensors.perturb.occlude_bands(score, x, baseline, inside)
+    effect = (prediction[:, None] - scores).transpose(1, 2)
+    return {
+        "attribution": tensors.perturb.mean_over_windows(effect, inside),
+        "window_effect": effect,
+        "prediction": prediction,
+    }
+
+
+def occlusion_spatial(
+    cube: xr.DataArray,
+    model: Model,
+    *,
+    target: str | list[str] | None = None,
+    window: int | tuple[int, int] = 16,
+    stride: int | tuple[int, int] | None = None,
+    baseline: baselines.Baseline = 0.0,
+    mask: xr.DataArray | np.ndarray | None = None,
+    region: Any = None,
+    device: str | None = None,
+    batch_size: int | None = None,
+    progress: bool = True,
+) -> xr.Dataset:
+    """
+    Loss of every target's score when a window of pixels is set to the baseline.
+
+    Costs one forward pass per window and sample, for all targets together.
+
+    Parameters
+    ----------
+    cube : DataArray, (band, y, x)
+        In any order, with leading dims such as ``time`` or ``sample`` if there are.
+    model : Model
+        One that takes a patch.
+    target : str or list of str, optional
+        Default: every target of the model.
+    window : int or (int, int), default: 16
+        Height and width in pixels. Larger windows remove whole objects and blur small ones.
+    stride : int or (int, int), optional
+        Step between windows. Default: half the window. There are
+        ``ceil((n - window) / stride) + 1`` of them per axis, the last one cut at the edge.
+    baseline : optional
+        What stands for absence: see `xrxai.baseline`. Default: zero.
+    mask : bool DataArray or array, (y, x), optional
+        True = keep. Other pixels are filled with ``model.fill`` and are NaN in the result.
+    region : bool DataArray or array, (y, x), or GeoDataFrame, optional
+        For ``gives="map"``: the pixels whose scores are summed.
+    device : str, optional
+        Overrides ``model.device``.
+    batch_size : int, optional
+        Overrides ``model.batch_size``; changes memory and speed, not the result.
+    progress : bool, default: True
+        Show a bar on what takes longer than a second.
+
+    Returns
+    -------
+    Dataset
+        ``attribution`` (target, y, x): the mean over the windows that cover a pixel of score
+        minus score without the window, NaN where none does; ``window_effect``
+        (target, window), that difference itself, with the half-open ranges of rows and columns
+        ``window_row_start`` ... ``window_column_stop``; ``prediction`` and
+        ``model_evaluations``.
+
+    Raises
+    ------
+    CubeError, ModelError, TargetError, SegmentError, BaselineError, OptionError
+        The cube, the model and the options do not fit; nothing has been run then.
+
+    References
+    ----------
+    .. [1] M. D. Zeiler, R. Fergus (2013). Visualizing and understanding convolutional networks.
+       https://arxiv.org/abs/1311.2901
+    """
+    case = settle(cube, model, _occlusion_spatial, target=target, mask=mask, region=region)
+    place = case.place
+    size = (place.data.sizes[place.y], place.data.sizes[place.x])
+    high, wide = _pair(window, "window")
+    down, right = _pair(stride, "stride") if stride is not None else (
+        max(1, high // 2),
+        max(1, wide // 2),
+    )
+    if high > size[0] or wide > size[1]:
+        raise SegmentError(
+            f"window=({high}, {wide}) is larger than the cube of {size[0]} x {size[1]} pixels; "
+            f"type a smaller window."
+        )
+    rows = patterns.windows(size[0], high, down)
+    columns = patterns.windows(size[1], wide, right)
+    boxes = np.array([[*r, *c] for r in rows for c in columns])
+    names = ("row_start", "row_stop", "column_start", "column_stop")
+    return explain(
+        case,
+        evaluations=len(boxes) + 1,
+        inputs={"baseline": baselines.settle(place, baseline, case.valid)},
+        static={"boxes": boxes},
+        coords={
+            "window": ("window", np.arange(1, len(boxes) + 1)),
+            **{f"window_{name}": ("window", boxes[:, i]) for i, name in enumerate(names)},
+        },
+        options={
+            "window": [high, wide],
+            "stride": [down, right],
+            "baseline": baselines.describe(baseline),
+        },
+        device=device,
+        batch_size=batch_size,
+        progress=progress,
+    )
+
+
+def _pair(value: int | tuple[int, int], name: str) -> tuple[int, int]:
+    pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
+    if len(pair) != 2:
+        raise OptionError(f"{name}={value!r} is no size; type {name}=16 or {name}=(16, 16).")
+    return at_least(pair[0], 1, name), at_least(pair[1], 1, name)
+
+
+@spec(
+    {
+        "attribution": Output(("target", "y", "x"), "loss of score without the pixel's windows"),
+        "window_effect": Output(("target", "window"), "loss of score without the window"),
+    },
+    needs="forward",
+    spatial=True,
+    references=_PAPER,
+)
+def _occlusion_spatial(
+    x: Tensor, score: Score, *, baseline: Tensor, boxes: np.ndarray
+) -> dict[str, Tensor]:
+    """boxes (window, 4) -> attribution (n, target, y, x), window_effect (n, target, window)."""
+    prediction = score.clean(x)
+    scores = tensors.perturb.occlude_boxes(score, x, baseline, boxes)
+    effect = (prediction[:, None] - scores).transpose(1, 2)
+    return {
+        "attribution": tensors.perturb.mean_over_boxes(effect, boxes, tuple(x.shape[-2:])),
+        "window_effect": effect,
+        "prediction": prediction,
+    }
