@@ -1,4 +1,4 @@
-"""Where the pixels of a map lie: easting and northing, longitude and latitude, or column and row."""
+"""Where the pixels of a map lie: in a projection, on the globe, or by column and row."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from xrxai.errors import OptionError, ResultError
-from xrxai.plot.grid import Grid, dress, draw_image, grid, scale_bar
+from xrxai.plot.grid import Grid, draw_image, dress, grid, scale_bar
 from xrxai.plot.outlines import draw_edges, draw_ids
 from xrxai.plot.picture import TRUE_COLOUR, Picture, Stretch, from_cube, from_explanation
 from xrxai.plot.style import (
@@ -333,6 +333,5 @@ def named_axes(
 
 def whole_figure(panels: Mapping[str, Axes]) -> Figure:
     """Return the figure that axes belong to."""
-    figure = next(iter(panels.values())).get_figure(root=True)
-    assert figure is not None
-    return figure
+    figure: Figure = next(iter(panels.values())).figure.figure
+    return figure  # the whole one, also of axes in a subfigure

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,6 +10,8 @@ import numpy as np
 import xarray as xr
 
 from xrxai.errors import BandError, CubeError, OptionError, ResultError, choice
+from xrxai.labelled.axes import FILL_ATTRS, is_fill
+from xrxai.labelled.cube import locate
 from xrxai.plot.grid import Grid, grid
 from xrxai.plot.view import thin
 
@@ -52,7 +54,7 @@ def from_explanation(
         return None
     channels, step = thin(dataset["rgb"].transpose("channel", y, x), y, x)
     colours = np.asarray(channels.to_numpy(), dtype=np.float64)
-    valid = np.isfinite(colours).all(axis=0)
+    valid = np.asarray(np.isfinite(colours).all(axis=0))
     said = str(dataset["rgb"].attrs.get("wavelengths", ""))
     return Picture(
         _colour(colours, valid, stretch), step, grid(dataset, y, x), f"True colour  {said}".rstrip()
@@ -67,8 +69,6 @@ def from_cube(
     dataset: xr.Dataset | None = None,
 ) -> Picture:
     """Make the picture of a cube; measured pixels that the explanation left out turn pale."""
-    from xrxai.labelled.cube import locate
-
     if len(wavelengths) != 3:
         raise OptionError(
             f"wavelengths has {len(wavelengths)} values; a picture needs three, for red, green "
@@ -91,12 +91,9 @@ def from_cube(
     positions, says = _bands(data, found.band, found.wavelength, found.good_band, wavelengths)
     small, step = thin(data, found.y, found.x)
     colours = np.stack([
-        _mean(small.isel({found.band: p}).transpose(found.band, found.y, found.x))
+        _mean(small.isel({found.band: p}).transpose(found.band, found.y, found.x), cube.attrs)
         for p in positions
     ])
-    for name in ("_FillValue", "missing_value", "nodata"):
-        if name in cube.attrs:
-            colours = np.where(colours == float(cube.attrs[name]), np.nan, colours)
     valid = valid_source.transpose(found.y, found.x)
     if dataset is not None and "valid" in dataset:
         names = dict(zip(dataset["valid"].dims, (found.y, found.x), strict=False))
@@ -153,15 +150,19 @@ def _bands(
     return positions, " · ".join(words) + " nm"
 
 
-def _mean(bands: xr.DataArray) -> NDArray[np.float64]:
-    return np.asarray(bands.to_numpy(), dtype=np.float64).mean(axis=0)
+def _mean(bands: xr.DataArray, attrs: Mapping[Any, Any]) -> NDArray[np.float64]:
+    for name in FILL_ATTRS:
+        if name in attrs:
+            bands = bands.where(~is_fill(bands, attrs[name]))
+    mean: NDArray[np.float64] = bands.to_numpy().astype(np.float64).mean(axis=0)
+    return mean
 
 
 def _colour(
     colours: NDArray[np.float64], valid: NDArray[np.bool_], stretch: Stretch
 ) -> NDArray[np.float64]:
     """Stretch three channels to 0-1 on valid pixels, fade the others, hide what is missing."""
-    measured = np.isfinite(colours).all(axis=0)
+    measured = np.asarray(np.isfinite(colours).all(axis=0))
     used = colours[:, valid & measured]
     if used.shape[1] == 0:
         used = colours[:, measured]
@@ -172,7 +173,7 @@ def _colour(
     pale = 0.55 * shown.mean(axis=0) + 0.40
     shown = np.where(valid, shown, pale)
     rgba = np.concatenate([shown, measured[None].astype(np.float64)])
-    return np.nan_to_num(np.moveaxis(rgba, 0, -1))
+    return np.asarray(np.nan_to_num(np.moveaxis(rgba, 0, -1)))
 
 
 def _limits(

@@ -22,7 +22,7 @@ SPREAD_COLOUR = "#999999"
 EDGE_COLOUR = "#0072B2"
 
 # Never applied globally: only inside `canvas`.
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "font.size": 8.5,
     "axes.titlesize": 10,
     "axes.titlelocation": "left",
@@ -97,7 +97,7 @@ def divergent() -> Colormap:
     """Return the signed colour map that the user set in xarray, grey where there is no value."""
     import matplotlib
 
-    chosen = xr.get_options()["cmap_divergent"]
+    chosen = xr.get_options()["cmap_divergent"]  # type: ignore[no-untyped-call]
     cmap = matplotlib.colormaps[chosen] if isinstance(chosen, str) else chosen
     return with_grey_nan(cmap)
 
@@ -156,7 +156,8 @@ def canvas(width: float, height: float) -> Iterator[Figure]:
 
     with plt.rc_context(STYLE):
         figure = plt.figure(figsize=(width, height), layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)  # type: ignore[union-attr]
+        layout: Any = figure.get_layout_engine()
+        layout.set(w_pad=0.06, h_pad=0.06)
         try:
             yield figure
         except BaseException:
@@ -173,6 +174,14 @@ def house_style() -> Iterator[None]:
         yield
 
 
-def head_line(figure: Any, text: str) -> None:
-    """Write the bold line over a figure, flush left."""
-    figure.suptitle(text, x=0.01, ha="left", fontsize=11, fontweight="bold")
+def head_line(figure: Any, parts: list[str]) -> None:
+    """Write the bold line over a figure, flush left; onto further lines where it is narrow."""
+    room = figure.get_figure().get_figwidth() * 72 / 6.0  # characters of 11 points, bold
+    lines = [parts[0]]
+    for part in parts[1:]:
+        joined = f"{lines[-1]} — {part}"
+        if len(joined) <= room:
+            lines[-1] = joined
+        else:
+            lines.append(part)
+    figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=11, fontweight="bold")

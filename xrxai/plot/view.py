@@ -149,32 +149,33 @@ def one_lead(seen: View) -> None:
         )
 
 
-def head(seen: View) -> str:
-    """Return the bold line of a figure: method, target, and how far to trust the numbers."""
+def head(seen: View) -> list[str]:
+    """Return what the bold line says: method, target, and how far to trust the numbers."""
     parts = [method_name(seen.dataset)]
     if seen.target:
         absent = seen.dataset.get("target_absent")
         gone = " (absent from the prediction)" if absent is not None and bool(absent.any()) else ""
         parts.append(f"target “{seen.target}”{gone}")
     said = quality(seen)
-    return " — ".join([*parts, said] if said else parts)
+    return [*parts, said] if said else parts
 
 
 def quality(seen: View) -> str:
     """Return the surrogate R² or the completeness gap in words, '' when there is neither."""
     dataset = seen.dataset
     if "fidelity" in dataset:
-        words = f"{_average_word(dataset['fidelity'])}surrogate R² {_typical(dataset['fidelity']):.2f}"
+        fit = dataset["fidelity"]
+        words = f"{_average_word(fit)}surrogate R² {_typical(fit):.2f}"
         if "fidelity_heldout" in dataset:
             words += f", held-out {_typical(dataset['fidelity_heldout']):.2f}"
         return words
     if "completeness_gap" not in dataset:
         return ""
     gap = dataset["completeness_gap"]
-    value = _typical(gap if gap.ndim == 0 else np.abs(gap))
+    value = _typical(gap if gap.ndim == 0 else abs(gap))
     words = f"{_average_word(gap)}completeness gap {value:.2g} [{unit(seen.attribution)}]"
     if "prediction" in dataset and "baseline_prediction" in dataset:
-        change = _typical(np.abs(dataset["prediction"] - dataset["baseline_prediction"]))
+        change = _typical(abs(dataset["prediction"] - dataset["baseline_prediction"]))
         if change > 0:
             words += f" = {100 * abs(value) / change:.2g} % of the change in score"
     return words

@@ -1,0 +1,10 @@
+"""Figures of an explanation with matplotlib, which is imported when the first one is drawn."""
+
+from __future__ import annotations
+
+from xrxai.plot.maps import rgb, spatial
+from xrxai.plot.ranking import bars
+from xrxai.plot.sheet import overview
+from xrxai.plot.spectra import spectral
+
+__all__ = ["bars", "overview", "rgb", "spatial", "spectral"]
