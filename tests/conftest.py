@@ -1,0 +1,57 @@
+"""What the tests share."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import dask
+import numpy as np
+import pytest
+import xarray as xr
+
+
+def skip_or_fail(reason: str) -> NoReturn:
+    """Skip, or fail where everything is required (XRXAI_REQUIRE_ALL=1)."""
+    if os.environ.get("XRXAI_REQUIRE_ALL") == "1":
+        pytest.fail(f"XRXAI_REQUIRE_ALL=1 and {reason}", pytrace=False)
+    pytest.skip(reason)
+
+
+@contextmanager
+def raises_exactly(error: type[Exception], message: str) -> Iterator[None]:
+    """Expect `error` with this very message, from its first to its last letter."""
+    with pytest.raises(error, match="^" + re.escape(message) + "$") as caught:
+        yield
+    assert type(caught.value) is error
+
+
+@contextmanager
+def no_compute() -> Iterator[None]:
+    """Make any computation of a dask array an error."""
+
+    def refuse(*args: Any, **kwargs: Any) -> NoReturn:
+        raise AssertionError("a lazy array was computed")
+
+    with dask.config.set(scheduler=refuse):
+        yield
+
+
+@pytest.fixture(scope="session")
+def hyperview_cube() -> xr.DataArray:
+    """The real HYPERVIEW cube, where it is or can be fetched."""
+    from xrxai.datasets import hyperview
+    from xrxai.errors import DataError
+
+    try:
+        return hyperview(0)
+    except DataError as error:
+        skip_or_fail(str(error))
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
