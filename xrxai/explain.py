@@ -48,28 +48,28 @@ def settle(
     name = kernel.__name__.lstrip("_")
     if cube.dtype.kind not in "fiu":
         raise CubeError(
-            f"the cube has dtype {cube.dtype}; a model needs numbers: type cube.astype('float32')."
+            f"The cube has dtype {cube.dtype}; a model needs numbers: type cube.astype('float32')."
         )
     if model.takes == "patch" and (place.y is None or place.x is None):
         raise CubeError(
-            f"the model takes a patch, but the cube has dims {tuple(cube.dims)} and no rows and "
+            f"The model takes a patch, but the cube has dims {tuple(cube.dims)} and no rows and "
             f"columns among them; name them with xrxai.to_cube(cube, y_dim=..., x_dim=...), or "
             f"type Model(..., takes='spectrum')."
         )
     if spec.spatial and model.takes == "spectrum":
         raise ModelError(
-            f"{name} switches regions, but the model takes='spectrum' sees one pixel at a time; "
+            f"The method {name} switches regions, but the model takes='spectrum' sees one pixel at a time; "
             f"its answer for a pixel cannot depend on others. Use the spectral twin of {name}."
         )
     if spec.needs == "gradient" and not model.differentiable:
         raise ModelError(
-            f"{name} needs gradients, which {model.label} (arrays={model.arrays!r}) cannot give; "
+            f"The method {name} needs gradients, which {model.label} (arrays={model.arrays!r}) cannot give; "
             f"use lime_spectral or occlusion_spectral."
         )
     n_bands = cube.sizes[place.band]
     if model.n_bands is not None and model.n_bands != n_bands:
         raise ModelError(
-            f"the model expects {model.n_bands} bands, the cube has {n_bands} along "
+            f"The model expects {model.n_bands} bands, the cube has {n_bands} along "
             f"{place.band!r}; select the bands the model was trained on."
         )
     if region is not None and model.gives != "map":
@@ -182,11 +182,11 @@ def _nothing_valid(place: Cube) -> str:
     if bool(gone.any()) and not bool(gone.all()):
         first = np.flatnonzero(place.good_band)[np.flatnonzero(gone.values)[0]]
         return (
-            f"the cube has no valid pixel because {int(gone.sum())} of its bands hold NaN only "
+            f"The cube has no valid pixel because {int(gone.sum())} of its bands hold NaN only "
             f"(the first at position {first}); mark them bad: "
             f"xrxai.to_cube(cube, good_band=cube.notnull().any(['y', 'x']))."
         )
     return (
-        "the cube has no valid pixel: all are NaN, fill values or masked out; "
+        "The cube has no valid pixel: all are NaN, fill values or masked out; "
         "check the nodata value and that mask= is True where pixels are kept."
     )

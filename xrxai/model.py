@@ -115,14 +115,14 @@ class Model:
         estimator = self.is_estimator
         if not callable(self.forward) and not estimator and not self.is_program:
             raise ModelError(
-                f"a {type(self.forward).__name__} cannot be called; give a torch.nn.Module, "
+                f"A {type(self.forward).__name__} cannot be called; give a torch.nn.Module, "
                 f"a TorchScript or torch.export program, a function or a scikit-learn estimator."
             )
         if estimator:
             self._settle_estimator(settle)
         if self.takes is None:
             raise ModelError(
-                "takes is missing: does the model read one pixel or a patch? "
+                "takes= is missing: does the model read one pixel or a patch? "
                 "Type takes='spectrum' for (n, band) or takes='patch' for (n, band, y, x)."
             )
         choice(self.takes, ("spectrum", "patch"), "takes")
@@ -153,10 +153,10 @@ class Model:
         fitted = [key for key in vars(self.forward) if key.endswith("_") and key[0] != "_"]
         kind = type(self.forward).__name__
         if not fitted:
-            raise ModelError(f"this {kind} is not fitted; call .fit(X, y) before explaining it.")
+            raise ModelError(f"This {kind} is not fitted; call .fit(X, y) before explaining it.")
         if self.takes not in (None, "spectrum"):
             raise ModelError(
-                f"a {kind} takes a table of spectra, not takes={self.takes!r}; "
+                f"A {kind} takes a table of spectra, not takes={self.takes!r}; "
                 f"type takes='spectrum'."
             )
         settle("takes", "spectrum")
@@ -173,12 +173,14 @@ class Model:
         names = tuple(str(name) for name in self.targets)
         if not names:
             raise TargetError(
-                "targets is missing: what are the model's outputs called? "
+                "targets= is missing: what are the model's outputs called? "
                 "Type targets=['P', 'K', ...], one name per output, in order."
             )
         twice = [name for name in names if names.count(name) > 1]
         if twice:
-            raise TargetError(f"target {twice[0]!r} is listed twice; give every output its name.")
+            raise TargetError(
+                f"Target {twice[0]!r} is listed twice; give every output a name of its own."
+            )
         settle("targets", names)
 
     @classmethod
@@ -220,14 +222,14 @@ class Model:
             return list(range(len(self.targets)))
         asked = [target] if isinstance(target, str | int | np.integer) else list(target)
         if not asked:
-            raise TargetError("target is empty; name at least one, or leave it out for all.")
+            raise TargetError("target=[] is empty; name at least one, or leave it out for all.")
         found = []
         for name in asked:
             if isinstance(name, str) and name in self.targets:
                 found.append(self.targets.index(name))
                 continue
             known = ", ".join(map(repr, self.targets))
-            raise TargetError(f"no target {name!r}; the model has {known}.")
+            raise TargetError(f"The model has no target {name!r}; choose one of {known}.")
         if len(set(found)) < len(found):
             raise TargetError(f"target={asked!r} names an output twice; name each once.")
         return found

@@ -157,7 +157,7 @@ def _band_windows(
     inside &= place.good_band
     inside = inside[inside.any(axis=1)]
     if not len(inside):
-        raise BandError("no window holds a good band; widen window= or lower stride=.")
+        raise BandError("No window holds a good band; widen window= or lower stride=.")
     scale = np.arange(n_bands) if place.wavelength is None else place.wavelength
     low = np.array([scale[row].min() for row in inside], dtype=float)
     high = np.array([scale[row].max() for row in inside], dtype=float)

@@ -175,7 +175,7 @@ def settle(
             raise BandError(empty(name, union, place))
         if missing[name]:
             warnings.warn(
-                f"group {name!r} is only partly on this sensor: it has no band for "
+                f"Group {name!r} is only partly on this sensor: it has no band for "
                 f"{', '.join(missing[name])}. Its answer speaks of the rest alone.",
                 stacklevel=4,
             )
@@ -203,12 +203,12 @@ def _part(
         where = f"{both.size} band{'s' if both.size > 1 else ''} ({span(place, both)})"
         if overlap == "error":
             raise BandError(
-                f"groups {one!r} and {two!r} share {where}; a band can be in one group only. "
+                f"Groups {one!r} and {two!r} share {where}; a band can be in one group only. "
                 f"Change the groups, or type overlap='first' or overlap='split'."
             )
         if overlap == "first":
             warnings.warn(
-                f"groups {one!r} and {two!r} share {where}; they go to {one!r}, listed first. "
+                f"Groups {one!r} and {two!r} share {where}; they go to {one!r}, listed first. "
                 f"overlap='split' makes them a group of their own.",
                 stacklevel=5,
             )
@@ -227,7 +227,7 @@ def _part(
     for name in order:
         if not parted[name]:
             raise BandError(
-                f"group {name!r} is empty: all its bands belong to groups listed before it. "
+                f"Group {name!r} is empty: all its bands belong to groups listed before it. "
                 f"List it first, or type overlap='split'."
             )
     return (
@@ -283,7 +283,7 @@ def _given_groups(place: Cube, groups: xr.Dataset) -> xr.Dataset:
             f"{groups['group_of_band'].size} bands" if "group_of_band" in groups else "no groups"
         )
         raise BandError(
-            f"bands is a Dataset with {found}, the cube has {n_bands} bands; "
+            f"The bands are a Dataset with {found}, the cube has {n_bands} bands; "
             f"make it with xrxai.band_groups(cube, ...) from this cube."
         )
     ids = np.where(place.good_band, groups["group_of_band"].values, 0)

@@ -72,7 +72,7 @@ def settle(
         made = _given(place, value)
     if not place.lazy and not bool(np.isfinite(made).where(valid, True).all()):
         raise BaselineError(
-            "the baseline is not finite everywhere; fill its gaps, for example with "
+            "The baseline is not finite everywhere; fill its gaps, for example with "
             "baseline.fillna(0)."
         )
     return made.transpose(*(d for d in da.dims if d in made.dims))
@@ -151,21 +151,21 @@ def _given(place: Cube, value: Any) -> xr.DataArray:
         dims: tuple[Any, ...] = (place.band,) if array.ndim == 1 else da.dims
         if array.shape != tuple(da.sizes[d] for d in dims):
             raise BaselineError(
-                f"the baseline has shape {array.shape}; give one value per band "
+                f"The baseline has shape {array.shape}; give one value per band "
                 f"({da.sizes[place.band]},) or the shape of the cube {da.shape}."
             )
         return xr.DataArray(array, dims=dims)
     wrong = {str(d): n for d, n in value.sizes.items() if da.sizes.get(d) != n}
     if wrong:
         raise BaselineError(
-            f"the baseline has dims {dict(value.sizes)}, the cube {dict(da.sizes)}; give a "
+            f"The baseline has dims {dict(value.sizes)}, the cube {dict(da.sizes)}; give a "
             f"DataArray over dims of the cube, for example cube.mean(['y', 'x'])."
         )
     for dim in value.dims:
         theirs, ours = value.indexes.get(dim), da.indexes.get(dim)
         if theirs is not None and ours is not None and not theirs.equals(ours):
             raise BaselineError(
-                f"the baseline and the cube differ in the values of {str(dim)!r}; "
+                f"The baseline and the cube differ in the values of {str(dim)!r}; "
                 f"type baseline.drop_vars({str(dim)!r}) if they mean the same."
             )
     return value.reset_coords(drop=True)

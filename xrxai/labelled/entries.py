@@ -35,7 +35,7 @@ def wanted(place: Cube, bands: Bands, tolerance: float) -> dict[str, list[Part]]
         for entry in bands:
             name = _name(entry)
             if name in entries:
-                raise BandError(f"group {name!r} is listed twice; list it once.")
+                raise BandError(f"Group {name!r} is listed twice; list it once.")
             entries[name] = entry
     else:
         raise BandError(
@@ -43,7 +43,9 @@ def wanted(place: Cube, bands: Bands, tolerance: float) -> dict[str, list[Part]]
             f"['R', 'G', 'B'], a mapping such as {{'red': (620, 690)}} in nm, or a width in nm."
         )
     if not entries:
-        raise BandError("bands is empty; type at least one group, for example bands=['R'].")
+        raise BandError(
+            "The list of bands is empty; type at least one group, for example bands=['R']."
+        )
     return {name: _parts(place, name, entry, tolerance) for name, entry in entries.items()}
 
 
@@ -64,7 +66,7 @@ def _equal_width(place: Cube, width: float) -> dict[str, list[Part]]:
 def _labelled(place: Cube, labels: np.ndarray) -> dict[str, list[Part]]:
     if labels.shape != place.good_band.shape:
         raise BandError(
-            f"bands is an array of shape {labels.shape}, the cube has {place.good_band.size} "
+            f"The array of bands has shape {labels.shape}, the cube has {place.good_band.size} "
             f"bands; give one group id (0 = none) or name ('' = none) per band."
         )
     if labels.dtype.kind in "iub":
@@ -72,7 +74,9 @@ def _labelled(place: Cube, labels: np.ndarray) -> dict[str, list[Part]]:
     else:
         keep = [v for v in dict.fromkeys(labels.tolist()) if v]
     if not keep:
-        raise BandError("bands puts no band into a group; give at least one id other than 0.")
+        raise BandError(
+            "The array of bands puts no band into a group; give at least one id other than 0."
+        )
     return {str(v): [Part(str(v), np.flatnonzero(labels == v))] for v in keep}
 
 
@@ -90,15 +94,13 @@ def _name(entry: Any) -> str:
     if isinstance(entry, list | tuple) and entry:
         return "+".join(_name(e) for e in entry)
     raise BandError(
-        f"bands holds {entry!r}, which names no bands; type a name such as 'R', a pair "
+        f"The list of bands holds {entry!r}, which names no bands; type a name such as 'R', a pair "
         f"(low, high) in nm, or a mapping {{name: entry}}."
     )
 
 
 def _is_interval(entry: Any) -> bool:
-    return (
-        isinstance(entry, tuple) and len(entry) == 2 and all(isinstance(v, Real) for v in entry)
-    )
+    return isinstance(entry, tuple) and len(entry) == 2 and all(isinstance(v, Real) for v in entry)
 
 
 def _parts(place: Cube, name: str, entry: Any, tolerance: float) -> list[Part]:
@@ -120,7 +122,7 @@ def _parts(place: Cube, name: str, entry: Any, tolerance: float) -> list[Part]:
     if isinstance(entry, list | tuple | np.ndarray) and len(entry):
         return [part for piece in entry for part in _parts(place, name, piece, tolerance)]
     raise BandError(
-        f"group {name!r} is {entry!r}, which names no bands; type names, (low, high) in nm, "
+        f"Group {name!r} is {entry!r}, which names no bands; type names, (low, high) in nm, "
         f"a list of nm, {{'index': [...]}} or {{'label': [...]}}."
     )
 
@@ -176,7 +178,7 @@ def _nearest(place: Cube, nm: float, tolerance: float) -> Part:
     best = int(np.nanargmin(distance))
     if distance[best] > tolerance:
         raise BandError(
-            f"no band within {tolerance:g} nm of {nm:g} nm: the nearest is at "
+            f"No band lies within {tolerance:g} nm of {nm:g} nm: the nearest is at "
             f"{wavelength[best]:g} nm. Name a wavelength of the sensor, or raise tolerance= "
             f"in xrxai.band_groups(...)."
         )
@@ -188,7 +190,7 @@ def _positions(place: Cube, name: str, positions: list[int]) -> Part:
     bad = [p for p in positions if not -n_bands <= p < n_bands]
     if bad:
         raise BandError(
-            f"group {name!r} asks for band position {bad[0]}, the cube has bands 0 to {n_bands - 1}."
+            f"Group {name!r} asks for band position {bad[0]}, the cube has bands 0 to {n_bands - 1}."
         )
     return Part(name, np.array(positions, dtype=int) % n_bands)
 
@@ -198,7 +200,7 @@ def _label(place: Cube, label: Any) -> Part:
     found = np.flatnonzero(values == label)
     if not found.size:
         known = ", ".join(map(repr, values[:6].tolist())) + (", ..." if values.size > 6 else "")
-        raise BandError(f"no band is labelled {label!r}; the band labels are {known or 'absent'}.")
+        raise BandError(f"No band is labelled {label!r}; the band labels are {known or 'absent'}.")
     return Part(str(label), found)
 
 
@@ -217,7 +219,7 @@ def unknown(name: str, place: Cube) -> str:
 def empty(name: str, union: np.ndarray, place: Cube) -> str:
     if union.size:
         return (
-            f"group {name!r} is empty: its {union.size} bands ({span(place, union)}) are all bad "
+            f"Group {name!r} is empty: its {union.size} bands ({span(place, union)}) are all bad "
             f"(good_band is False); choose other bands."
         )
     reach = (
@@ -226,7 +228,7 @@ def empty(name: str, union: np.ndarray, place: Cube) -> str:
         else f" of {np.nanmin(place.wavelength):g}-{np.nanmax(place.wavelength):g} nm"
     )
     return (
-        f"group {name!r} is empty: this sensor{reach} has no band there; "
+        f"Group {name!r} is empty: this sensor{reach} has no band there; "
         f"drop the group or name one that xrxai.coverage(cube) lists."
     )
 

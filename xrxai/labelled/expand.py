@@ -16,7 +16,7 @@ def check(explanation: xr.Dataset) -> None:
     """Refuse a Dataset that no method of xrxai has made."""
     if "attribution" not in explanation or "band_dim" not in explanation.attrs:
         raise ResultError(
-            f"this Dataset with variables {list(map(str, explanation.data_vars))[:5]} is no "
+            f"This Dataset with variables {list(map(str, explanation.data_vars))[:5]} is no "
             f"explanation; make one with cube.xai.saliency(model) or another method."
         )
 
@@ -117,7 +117,7 @@ def to_groups(
     values = explanation["attribution"]
     if band not in values.dims:
         raise ResultError(
-            f"this explanation answers over {tuple(map(str, values.dims))}, not per band, so its "
+            f"This explanation answers over {tuple(map(str, values.dims))}, not per band, so its "
             f"bands cannot be summed; use integrated_gradients, input_x_gradient, saliency or "
             f"occlusion_spectral."
         )
@@ -156,14 +156,14 @@ def combine(explanations: Sequence[xr.Dataset], dim: str = "sample") -> xr.Datas
         The list is empty, mixes methods, targets or bands, or nothing can be shared.
     """
     if not explanations:
-        raise ResultError("there is nothing to combine; give at least one explanation.")
+        raise ResultError("There is nothing to combine; give at least one explanation.")
     for one in explanations:
         check(one)
     first = explanations[0]
     methods = list(dict.fromkeys(str(e.attrs["method"]) for e in explanations))
     if len(methods) > 1:
         raise ResultError(
-            f"explanations by {' and '.join(methods)} answer different questions; "
+            f"Explanations by {' and '.join(methods)} answer different questions; "
             f"combine those of one method."
         )
     local = {first.attrs["y_dim"], first.attrs["x_dim"], "segment", "window"} - {""}
@@ -175,7 +175,7 @@ def combine(explanations: Sequence[xr.Dataset], dim: str = "sample") -> xr.Datas
     kept = [e.drop_dims([d for d in drop if d in e.dims]) for e in explanations]
     if "attribution" not in kept[0]:
         raise ResultError(
-            f"attributions over {tuple(map(str, first['attribution'].dims))} of different images "
+            f"Attributions over {tuple(map(str, first['attribution'].dims))} of different images "
             f"share no places; combine spectral methods, or take means over pixels first."
         )
     try:
@@ -190,7 +190,7 @@ def combine(explanations: Sequence[xr.Dataset], dim: str = "sample") -> xr.Datas
         )
     except (ValueError, KeyError) as error:
         raise ResultError(
-            f"the explanations differ in targets, bands or groups: {error}. "
+            f"The explanations differ in targets, bands or groups: {error}. "
             f"Explain all cubes with the same model and the same bands=."
         ) from None
     fixed = [v for v in ("group_of_band",) if v in made]

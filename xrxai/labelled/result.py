@@ -139,7 +139,7 @@ def _absent(
         over = [d for d in absent.dims if d != "target"]
         names = absent["target"].values[absent.any(over).values]
         warnings.warn(
-            f"no pixel is given to {', '.join(map(str, names))}: score and attribution are 0 "
+            f"No pixel is given to {', '.join(map(str, names))}: score and attribution are 0 "
             f"there because nothing is summed, not because nothing matters. "
             f"Model(..., reduction='area') explains an absent target.",
             stacklevel=5,

@@ -20,7 +20,7 @@ def settle(place: Cube, region: Region, valid: xr.DataArray) -> xr.DataArray | N
     if region is None:
         return None
     if place.y is None or place.x is None:
-        raise TargetError("region needs rows and columns, the cube has none; drop region=.")
+        raise TargetError("region= needs rows and columns, the cube has none; drop region=.")
     if hasattr(region, "geometry"):
         geometries, crs = list(region.geometry), getattr(region, "crs", None)
         made = rasterised(place, geometries, crs) > 0
@@ -32,7 +32,7 @@ def settle(place: Cube, region: Region, valid: xr.DataArray) -> xr.DataArray | N
             raise TargetError(str(error).replace("mask", "region")) from None
     if not place.lazy and not bool((made & valid).any()):
         raise TargetError(
-            "region holds no valid pixel, so no score can be made of it; "
+            "The region holds no valid pixel, so no score can be made of it; "
             "check that it is True where it counts and lies on the cube."
         )
     return made

@@ -50,7 +50,7 @@ class Runner:
             raise ModelError(str(error)) from None
         except Exception as error:
             raise ModelError(
-                f"the model failed on an input of shape {tuple(z.shape)}: {_first_line(error)} "
+                f"The model failed on an input of shape {tuple(z.shape)}: {_first_line(error)} "
                 f"Check takes={self.model.takes!r}, the number of bands ({x.shape[1]}), pad= "
                 f"and resize=."
             ) from error
@@ -58,7 +58,7 @@ class Runner:
         if not bool(torch.isfinite(out.detach()).all()):
             found = "NaN" if bool(torch.isnan(out.detach()).any()) else "infinite values"
             raise ModelError(
-                f"the model answered {found} for a finite input; mend the model, or choose a "
+                f"The model answered {found} for a finite input; mend the model, or choose a "
                 f"baseline it can bear (a log or a ratio of zeros, for example, cannot be)."
             )
         if self.model.activation == "softmax":
@@ -91,7 +91,7 @@ class Runner:
         out = self.module(z)
         if not isinstance(out, Tensor):
             raise XrxaiAnswer(
-                f"the model answered a {type(out).__name__}, not a tensor; wrap it so that it "
+                f"The model answered a {type(out).__name__}, not a tensor; wrap it so that it "
                 f"returns one tensor, for example Model(lambda x: net(x)[0], ...)."
             )
         return out
@@ -103,14 +103,14 @@ class Runner:
                 out = out[:, None]
             if tuple(out.shape) != (n, k):
                 raise ModelError(
-                    f"the model answered shape {tuple(out.shape)} to {n} samples; with "
+                    f"The model answered shape {tuple(out.shape)} to {n} samples; with "
                     f"gives='vector' and {k} targets ({', '.join(self.model.targets)}) it must "
                     f"be ({n}, {k}). Name every output in targets=, or type gives='map'."
                 )
             return out.to(self.dtype)
         if out.ndim != 4 or out.shape[0] != n or out.shape[1] != k:
             raise ModelError(
-                f"the model answered shape {tuple(out.shape)} to {n} samples; with gives='map' "
+                f"The model answered shape {tuple(out.shape)} to {n} samples; with gives='map' "
                 f"and {k} targets ({', '.join(self.model.targets)}) it must be ({n}, {k}, y, x). "
                 f"Name every output in targets=, or type gives='vector'."
             )

@@ -107,8 +107,8 @@ def gradient(score: Score, x: Tensor, of: Tensor, clean: bool = False) -> tuple[
         s = score(x, of, clean)
     if not s.requires_grad:
         raise ModelError(
-            f"{score.runner.model.label} gives no gradient: its answer is cut off from its input "
-            f"(argmax, rounding, numpy or torch.no_grad inside). Let gradients through, or use "
+            f"The model {score.runner.model.label} gives no gradient: its answer is cut off from its "
+            f"input (argmax, rounding, numpy or torch.no_grad inside). Let gradients through, or use "
             f"lime_spectral, lime_spatial or an occlusion method."
         )
     parts = []
@@ -120,7 +120,7 @@ def gradient(score: Score, x: Tensor, of: Tensor, clean: bool = False) -> tuple[
     g = torch.stack(parts, dim=1)
     if not bool(torch.isfinite(g).all()):
         raise ModelError(
-            f"the gradient of {score.runner.model.label} is not finite; a square root, norm or "
+            f"The gradient of {score.runner.model.label} is not finite; a square root, norm or "
             f"log of zero inside the model does this: add a small constant there."
         )
     return s.detach(), g
