@@ -36,9 +36,9 @@ $(READY): pyproject.toml constraints.txt
 	  { echo "xrxai needs Python 3.11 or newer; type: make PYTHON=python3.12"; exit 1; }
 	@test -x $(PY) || { echo "== a virtual environment in $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@echo "== installing $(TORCH)"
-	@$(PY) -m pip install --quiet --disable-pip-version-check "$(TORCH)"
+	@$(PY) -m pip install -qq --disable-pip-version-check "$(TORCH)"
 	@echo "== installing xrxai and its tools (a minute or two)"
-	@$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@$(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@touch $@
 
 demo: $(READY)
@@ -77,8 +77,8 @@ bench: $(READY)
 constraints:
 	@rm -rf build/fresh && $(PYTHON) -m venv build/fresh
 	@echo "== installing the newest versions that fit beside $(TORCH)"
-	@build/fresh/bin/python -m pip install --quiet "$(TORCH)"
-	@build/fresh/bin/python -m pip install --quiet "$(TORCH)" ".[dev]"
+	@build/fresh/bin/python -m pip install -qq "$(TORCH)"
+	@build/fresh/bin/python -m pip install -qq "$(TORCH)" ".[dev]"
 	@build/fresh/bin/python -m pip freeze --exclude xrxai --exclude torch > build/frozen.txt
 	@{ sed -n '/^#/p' constraints.txt; echo "$(TORCH)"; cat build/frozen.txt; } > build/constraints.txt
 	@mv build/constraints.txt constraints.txt && rm -rf build/fresh build/frozen.txt

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import xrxai
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from _api import write_api  # noqa: E402  (it lies beside this file)
+from _pages import bring_notebooks, write_api  # noqa: E402  (it lies beside this file)
 
 project = "xrxai"
 author = "the xrxai developers"
@@ -44,13 +43,7 @@ numpydoc_show_class_members = False  # api.rst lists the members that are public
 nb_execution_mode = "off"
 myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 3
-target = HERE / "notebooks"
-shutil.rmtree(target, ignore_errors=True)
-target.mkdir()
-for source in sorted((HERE.parent / "notebooks").glob("*.ipynb")):
-    executed = HERE.parent / "build" / "notebooks" / source.name
-    shutil.copy(executed if executed.exists() else source, target)
-suppress_warnings = ["toc.empty_glob"]  # a clone without notebooks
+bring_notebooks(HERE.parent / "notebooks", HERE.parent / "build" / "notebooks", HERE / "notebooks")
 
 # Links into other projects need the network, and a build must not fail for want of it.
 intersphinx_mapping = {}

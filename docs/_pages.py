@@ -1,10 +1,11 @@
-"""Write api.rst: every public function, class and accessor method, by what it is for."""
+"""The pages that are made: the API, from what the package offers, and the notebooks."""
 
 from __future__ import annotations
 
 import inspect
+import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import xarray as xr
 
@@ -80,11 +81,21 @@ def functions() -> list[str]:
     ]
 
 
+def open_inner(accessor_class: type) -> None:
+    """Let `.xai.plot` be seen through the class, as Sphinx looks; a property hides what it is."""
+    for name, member in list(vars(accessor_class).items()):
+        if isinstance(member, property) and member.fget is not None:
+            returned = get_type_hints(member.fget).get("return")
+            if inspect.isclass(returned) and returned.__module__ == accessor_class.__module__:
+                setattr(accessor_class, name, returned)
+
+
 def accessor(kind: type, what: str) -> list[str]:
     """Chapter of the accessor `.xai` of an xarray class, and of the accessors on it."""
     owner = kind.__name__
     methods, attributes, inner = [], [], []
     accessor_class = kind.xai  # xarray hands out the class when asked through a class
+    open_inner(accessor_class)
     for name in public_names(accessor_class):
         member = inspect.getattr_static(accessor_class, name)
         if isinstance(member, property):
@@ -121,3 +132,16 @@ def write_api(path: Path) -> None:
     text = "\n".join(chapters)
     if not path.exists() or path.read_text() != text:
         path.write_text(text)
+
+
+def bring_notebooks(sources: Path, executed: Path, target: Path) -> None:
+    """Copy every notebook, executed if it has been, and list them."""
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    names = sorted(path.name for path in sources.glob("*.ipynb"))
+    for name in names:
+        ran = executed / name
+        shutil.copy(ran if ran.exists() else sources / name, target)
+    listed = "\n".join(name.removesuffix(".ipynb") for name in names)
+    body = f"```{{toctree}}\n:maxdepth: 1\n\n{listed}\n```" if names else "None yet."
+    (target / "index.md").write_text(f"# Notebooks\n\n{body}\n")
