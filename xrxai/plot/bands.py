@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,7 +35,8 @@ GAP_STEPS = 5.0
 class Axis:
     """Bands by position: `x` is nm (or the band's number), `low` and `high` the edges of each.
 
-    `order` sorts the bands by x; `gap` is True where sorted band i does not follow on i-1.
+    `order` sorts the bands by x. Sorted band i does not follow on i-1 where `gap` is True: a
+    line breaks there. Where `apart` is True their edges do not meet: a group is in two pieces.
     """
 
     order: NDArray[np.intp]
@@ -43,6 +44,7 @@ class Axis:
     low: NDArray[np.float64]
     high: NDArray[np.float64]
     gap: NDArray[np.bool_]
+    apart: NDArray[np.bool_]
     good: NDArray[np.bool_]
     nm: bool
 
@@ -62,7 +64,7 @@ class Axis:
         before = False
         for i, band in enumerate(self.order):
             if member[band]:
-                if before and not self.gap[i]:
+                if before and not self.apart[i]:
                     found[-1] = (found[-1][0], max(found[-1][1], float(self.high[band])))
                 else:
                     found.append((float(self.low[band]), float(self.high[band])))
@@ -112,30 +114,36 @@ def spectral_axis(seen: View) -> Axis:
     steps = np.diff(x[order])
     rising = steps[steps > 0]
     usual = float(np.median(rising)) if rising.size else 1.0
-    gap = np.zeros(count, dtype=bool)
-    if has_nm and usual < DENSE_NM:
+    dense = usual < DENSE_NM or not has_nm
+    gap, apart = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
+    if has_nm and dense:
         gap[1:] = steps > GAP_STEPS * usual
-    low, high = _edges(x[order], gap, usual, None if fwhm is None else fwhm[order])
+    reach = usual / 2 if dense else DENSE_NM
+    low, high = _edges(x[order], reach, gap, None if fwhm is None else fwhm[order])
+    apart[1:] = gap[1:] if dense else low[1:] - high[:-1] > DENSE_NM / 2
     back = np.argsort(order)
-    return Axis(order, x, low[back], high[back], gap, good, has_nm)
+    return Axis(order, x, low[back], high[back], gap, apart, good, has_nm)
 
 
 def _edges(
     x: NDArray[np.float64],
+    reach: float,
     gap: NDArray[np.bool_],
-    usual: float,
     fwhm: NDArray[np.float64] | None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return where each sorted band begins and ends: halfway to the next, half a FWHM at most."""
-    half = np.full(x.size + 1, usual / 2)
-    half[1:-1] = np.where(gap[1:], usual / 2, np.diff(x) / 2)
-    if x.size > 1:
-        half[0], half[-1] = half[1], half[-2]
-    left, right = half[:-1].copy(), half[1:].copy()
+    """Return where each sorted band begins and ends: halfway to the next, half a FWHM at most.
+
+    Next to a gap and at both ends it is `reach` away; so it is, at most, on a sparse sensor whose
+    bands' widths are not known.
+    """
+    widths = np.full(x.size, np.inf if fwhm is None else np.nan)
     if fwhm is not None:
-        # A band that is wider than its distance to the next still ends where that begins.
-        reach = np.where(np.isfinite(fwhm) & (fwhm > 0), fwhm / 2, np.inf)
-        left, right = np.minimum(left, reach), np.minimum(right, reach)
+        widths = np.where(np.isfinite(fwhm) & (fwhm > 0), fwhm / 2, reach)
+    elif reach >= DENSE_NM:
+        widths = np.full(x.size, reach)
+    half = np.full(x.size + 1, reach)
+    half[1:-1] = np.where(gap[1:], reach, np.diff(x) / 2)
+    left, right = np.minimum(half[:-1], widths), np.minimum(half[1:], widths)
     return x - left, x + right
 
 
@@ -198,9 +206,10 @@ def _own(seen: View, axis: Axis) -> list[Group]:
         runs = axis.runs(member)
         if not runs:  # cropped away since; the value still holds
             runs = [(np.nan, np.nan)]
-        centre = float(axis.x[member].mean()) if member.any() else np.nan
-        colour = colour_at(centre) if axis.nm else OTHER_COLOUR
-        made.append(Group(str(name), colour, tuple(runs), member))
+        group = Group(str(name), OTHER_COLOUR, tuple(runs), member)
+        if axis.nm:  # the mean of two pieces may lie in a third colour
+            group = replace(group, colour=colour_at(sum(group.widest) / 2))
+        made.append(group)
     return made
 
 
@@ -230,8 +239,9 @@ def name_groups(ax: Axes, groups: list[Group], axis: Axis) -> float:
     left, right = axis.limits
     points = 0.85 * ax.get_window_extent().width / ax.figure.dpi * 72
     height, taken = 0.0, -np.inf
-    for group in sorted(groups, key=lambda g: g.widest[0]):
-        low, high = max(group.widest[0], left), min(group.widest[1], right)
+    pieces = [(low, high, g) for g in groups for low, high in g.intervals]
+    for low, high, group in sorted(pieces, key=lambda piece: piece[:2]):
+        low, high = max(low, left), min(high, right)
         if not low < high:
             continue
         room, length = (high - low) / (right - left) * points, 4.3 * len(group.name)

@@ -123,7 +123,7 @@ def dress(ax: Axes, placed: Grid) -> None:
     ax.set_ylim(*(down if placed.north_up else down[::-1]))
     ax.set_aspect(placed.aspect)
     for axis, nbins in ((ax.xaxis, 3), (ax.yaxis, 4)):
-        axis.set_major_locator(MaxNLocator(nbins=nbins, steps=[1, 2, 2.5, 4, 5, 10]))
+        axis.set_major_locator(MaxNLocator(nbins=nbins))
     ax.ticklabel_format(useOffset=False, style="plain")
     ax.tick_params(labelsize=7.5, length=2.5)
     ax.tick_params(axis="y", labelrotation=90)
@@ -143,7 +143,7 @@ def scale_bar(ax: Axes, placed: Grid) -> None:
     if placed.metres is None:
         return
     width = abs(placed.right - placed.left)
-    metres = round_length(0.3 * width * placed.metres)
+    metres = round_length(0.25 * width * placed.metres)
     text = f"{metres / 1000:g} km" if metres >= 1000 else f"{metres:g} m"
     start, length = 0.05, metres / placed.metres / width
     ax.plot(
@@ -157,10 +157,10 @@ def scale_bar(ax: Axes, placed: Grid) -> None:
     )
 
 
-def round_length(longest: float) -> float:
-    """Return the largest of 1, 2, 5 times a power of ten that is not above `longest`."""
-    power = 10.0 ** math.floor(math.log10(longest))
-    return next((m * power for m in (5.0, 2.0) if m * power <= longest), power)
+def round_length(wanted: float) -> float:
+    """Return the 1, 2 or 5 times a power of ten that is nearest to `wanted`, by ratio."""
+    power = 10.0 ** math.floor(math.log10(wanted))
+    return min((m * power for m in (1, 2, 5, 10)), key=lambda v: abs(math.log(v / wanted)))
 
 
 def _centres(source: xr.Dataset | xr.DataArray, dim: str) -> NDArray[np.float64] | None:

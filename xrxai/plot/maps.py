@@ -20,8 +20,10 @@ from xrxai.plot.style import (
     colour_bar,
     head_line,
     house_style,
+    named_axes,
     scale,
     unit_label,
+    whole_figure,
 )
 from xrxai.plot.view import View, head, is_signed, one_sample, thin, view
 
@@ -146,8 +148,7 @@ def spatial(
         with house_style():
             draw_maps(panels, drawn, picture)
         return whole_figure(panels)
-    height = 1.15 + 3.3 * min(drawn.placed.ratio(), 2.0)
-    with canvas(0.9 + 3.6 * len(names), height) as figure:
+    with canvas(*page_size(len(names), drawn)) as figure:
         head_line(figure, head(seen))
         row = figure.subplots(1, len(names), sharex=True, sharey=True, squeeze=False)[0]
         draw_maps(dict(zip(names, row, strict=True)), drawn, picture)
@@ -246,6 +247,11 @@ def _given_segments(segments: xr.DataArray, seen: View) -> NDArray[Any]:
     return thin(segments.transpose(seen.y, seen.x), seen.y, seen.x)[0].to_numpy()
 
 
+def page_size(panels: int, drawn: Map) -> tuple[float, float]:
+    """Return the width and height in inches that a row of maps fills."""
+    return 1.2 + 3.5 * panels, 1.0 + 3.2 * min(drawn.placed.ratio(), 2.0)
+
+
 def panel_names(seen: View, drawn: Map, picture: Picture | None) -> list[str]:
     """Return the names of the panels that apply, from left to right."""
     names = ["attribution"] if picture is None else ["true_colour", "attribution"]
@@ -310,28 +316,3 @@ def draw_segments(ax: Axes, drawn: Map, picture: Picture | None, *, bar: bool = 
     ax.set_title("Segments (bold = 10 strongest)" if drawn.top else "Segments")
     if bar:
         scale_bar(ax, drawn.placed)
-
-
-def named_axes(
-    axes: Axes | Mapping[str, Axes], main: str, known: tuple[str, ...]
-) -> dict[str, Axes]:
-    """Read `axes=`: one panel is the main one, a mapping names them."""
-    if not isinstance(axes, Mapping):
-        if not hasattr(axes, "plot"):
-            raise OptionError(
-                f"axes is a {type(axes).__name__}; pass one Axes, or a mapping such as "
-                f"axes={{{main!r}: ax}}."
-            )
-        return {main: axes}
-    wrong = [name for name in axes if name not in known]
-    if wrong or not axes:
-        listed = ", ".join(repr(name) for name in known)
-        raise OptionError(f"axes names {', '.join(map(repr, wrong)) or 'nothing'}; "
-                          f"the panels are {listed}.")
-    return {name: axes[name] for name in known if name in axes}
-
-
-def whole_figure(panels: Mapping[str, Axes]) -> Figure:
-    """Return the figure that axes belong to."""
-    figure: Figure = next(iter(panels.values())).figure.figure
-    return figure  # the whole one, also of axes in a subfigure

@@ -39,7 +39,9 @@ class Bars:
     summary: Summary
     shown: NDArray[np.intp]
     title: str
+    note: str
     label: str
+    ylabel: str
 
 
 def bars(
@@ -107,7 +109,7 @@ def read_bars(
             f"{seen.dataset.attrs.get('method', 'This explanation')} has a value per pixel, and "
             "bars need band groups or segments. Plot .spatial() instead."
         )
-    label = unit_label(seen.attribution, "attribution")
+    label, ylabel = unit_label(seen.attribution, "attribution"), ""
     if seen.kind == "segments":
         summary = per_group(seen, [])
         names = [str(i) for i in seen.dataset["segment"].to_numpy()]
@@ -115,7 +117,7 @@ def read_bars(
         shown = np.sort(np.argsort(-strength, kind="stable")[:MOST_BARS])
         few = "" if len(names) <= MOST_BARS else f", {MOST_BARS} strongest of {len(names)}"
         title = f"Segments{few}"
-        colours = ["black"] * len(names)
+        colours, ylabel = ["black"] * len(names), "segment"
     else:
         axis = spectral_axis(seen)
         found = groups_of(seen, axis, groups)
@@ -136,10 +138,8 @@ def read_bars(
         high_first = np.argsort(-np.nan_to_num(summary.value[shown], nan=-np.inf), kind="stable")
         shown = shown[high_first]
     says = [s for s in (summary.interval, _dots(summary)) if s]
-    if says:
-        title += f"\n({'; '.join(says)})" if len(title) + len(says[0]) > 30 else (
-            f" ({'; '.join(says)})")
-    return Bars(names, colours, summary, shown, title, label)
+    note = f"({'; '.join(says)})" if says else ""
+    return Bars(names, colours, summary, shown, title, note, label, ylabel)
 
 
 def _dots(summary: Summary) -> str:
@@ -185,4 +185,7 @@ def draw_bars(ax: Axes, made: Bars) -> None:
     ax.tick_params(labelsize=8)
     ax.locator_params(axis="x", nbins=6)
     ax.set_xlabel(made.label)
-    ax.set_title(made.title)
+    ax.set_ylabel(made.ylabel)
+    room = 0.85 * ax.get_window_extent().width / ax.figure.dpi * 72 / 5.0
+    apart = "\n" if len(made.title) + 1 + len(made.note) > room else " "
+    ax.set_title(f"{made.title}{apart}{made.note}".rstrip())

@@ -7,10 +7,19 @@ from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from xrxai.plot.maps import Map, draw_maps, draw_picture, panel_names, picture_of, read_map
+from xrxai.plot.maps import (
+    Map,
+    draw_maps,
+    draw_picture,
+    page_size,
+    panel_names,
+    picture_of,
+    read_map,
+)
 from xrxai.plot.picture import Picture
 from xrxai.plot.ranking import Bars, draw_bars, read_bars
-from xrxai.plot.spectra import Strips, add_strips, draw_strips, read_strips
+from xrxai.plot.spectra import add_strips, read_strips
+from xrxai.plot.strips import Strips, draw_strips
 from xrxai.plot.style import canvas, head_line
 from xrxai.plot.view import View, head, view
 
@@ -117,7 +126,7 @@ def _map_page(
     seen: View, drawn: Map, picture: Picture | None, figsize: tuple[float, float] | None
 ) -> Figure:
     names = panel_names(seen, drawn, picture)
-    default = (0.9 + 3.6 * len(names), 1.15 + 3.3 * min(drawn.placed.ratio(), 2.0))
+    default = page_size(len(names), drawn)
     with canvas(*(figsize or default)) as figure:
         head_line(figure, head(seen))
         row = figure.subplots(1, len(names), sharex=True, sharey=True, squeeze=False)[0]
@@ -133,13 +142,15 @@ def _spectral_page(
     figsize: tuple[float, float] | None,
 ) -> Figure:
     widths = [1.0] * (picture is not None) + [1.75] + [1.0] * (table is not None)
-    default = (1.2 + 3.2 * sum(widths), 4.2 if strips.context is not None else 3.7)
+    default = (1.2 + 2.85 * sum(widths), 4.2 if strips.context is not None else 3.7)
     with canvas(*(figsize or default)) as figure:
         head_line(figure, head(seen))
         # A picture keeps its shape: in a figure of its own it does not squeeze the strips.
         parts = list(figure.subfigures(1, len(widths), width_ratios=widths, squeeze=False)[0])
         if picture is not None:
-            draw_picture(parts.pop(0).add_subplot(), picture)
+            panel = parts.pop(0).add_subplot()
+            draw_picture(panel, picture)
+            panel.set_anchor("N")
         part = parts.pop(0)
         draw_strips(add_strips(part, strips), strips)
         if table is not None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
+
+from xrxai.errors import OptionError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -97,7 +99,7 @@ def divergent() -> Colormap:
     """Return the signed colour map that the user set in xarray, grey where there is no value."""
     import matplotlib
 
-    chosen = xr.get_options()["cmap_divergent"]  # type: ignore[no-untyped-call]
+    chosen = xr.get_options()["cmap_divergent"]
     cmap = matplotlib.colormaps[chosen] if isinstance(chosen, str) else chosen
     return with_grey_nan(cmap)
 
@@ -154,8 +156,10 @@ def canvas(width: float, height: float) -> Iterator[Figure]:
     """Give a new figure in the house style, and close it again when drawing fails."""
     import matplotlib.pyplot as plt
 
+    from xrxai.plot.page import Page
+
     with plt.rc_context(STYLE):
-        figure = plt.figure(figsize=(width, height), layout="constrained")
+        figure = plt.figure(figsize=(width, height), layout="constrained", FigureClass=Page)
         layout: Any = figure.get_layout_engine()
         layout.set(w_pad=0.06, h_pad=0.06)
         try:
@@ -185,3 +189,28 @@ def head_line(figure: Any, parts: list[str]) -> None:
         else:
             lines.append(part)
     figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=11, fontweight="bold")
+
+
+def named_axes(
+    axes: Axes | Mapping[str, Axes], main: str, known: tuple[str, ...]
+) -> dict[str, Axes]:
+    """Read `axes=`: one panel is the main one, a mapping names them."""
+    if not isinstance(axes, Mapping):
+        if not hasattr(axes, "plot"):
+            raise OptionError(
+                f"axes is a {type(axes).__name__}; pass one Axes, or a mapping such as "
+                f"axes={{{main!r}: ax}}."
+            )
+        return {main: axes}
+    wrong = [name for name in axes if name not in known]
+    if wrong or not axes:
+        listed = ", ".join(repr(name) for name in known)
+        raise OptionError(f"axes names {', '.join(map(repr, wrong)) or 'nothing'}; "
+                          f"the panels are {listed}.")
+    return {name: axes[name] for name in known if name in axes}
+
+
+def whole_figure(panels: Mapping[str, Axes]) -> Figure:
+    """Return the figure that axes belong to."""
+    figure: Figure = next(iter(panels.values())).figure.figure
+    return figure  # the whole one, also of axes in a subfigure

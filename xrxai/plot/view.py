@@ -177,7 +177,7 @@ def quality(seen: View) -> str:
     if "prediction" in dataset and "baseline_prediction" in dataset:
         change = _typical(abs(dataset["prediction"] - dataset["baseline_prediction"]))
         if change > 0:
-            words += f" = {100 * abs(value) / change:.2g} % of the change in score"
+            words += f" ({100 * abs(value) / change:.2g} %)"
     return words
 
 
