@@ -14,6 +14,13 @@ import pytest
 import xarray as xr
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    # rasterio 1.4 and rioxarray 0.19 multiply transforms in the way that affine 3 discourages.
+    config.addinivalue_line(
+        "filterwarnings", "ignore:Use `@` matmul instead of:PendingDeprecationWarning"
+    )
+
+
 def skip_or_fail(reason: str) -> NoReturn:
     """Skip, or fail where everything is required (XRXAI_REQUIRE_ALL=1)."""
     if os.environ.get("XRXAI_REQUIRE_ALL") == "1":

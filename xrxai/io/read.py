@@ -15,6 +15,7 @@ import xarray as xr
 
 from xrxai.errors import CubeError, DataError
 from xrxai.io.bandinfo import band_info
+from xrxai.io.write import open_any
 from xrxai.labelled.cube import to_cube
 from xrxai.labelled.npz import read_npz
 
@@ -132,8 +133,7 @@ def _raw_of(header: Path) -> Path:
 
 
 def _open_dataset(path: Path, chunks: Any) -> xr.Dataset:
-    engine = "zarr" if path.suffix.lower() == ".zarr" else None
-    ds = xr.open_dataset(path, engine=engine, chunks=chunks, decode_coords="all")
+    ds = open_any(path, chunks)
     if "attribution" in ds.data_vars:
         raise CubeError(
             f"{str(path)!r} holds an explanation, not a cube; type "

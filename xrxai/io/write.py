@@ -132,9 +132,8 @@ def open_explanation(
     path = Path(path)
     if not path.exists():
         raise DataError(f"There is no file {str(path)!r}; type the path of an explanation.")
-    engine = "zarr" if path.is_dir() else None
     try:
-        ds = xr.open_dataset(path, engine=engine, chunks=chunks, decode_coords="all")
+        ds = open_any(path, chunks)
     except (OSError, ValueError) as error:
         raise ResultError(
             f"{str(path)!r} is neither netCDF nor Zarr ({error}); type the path of a file that "
@@ -146,8 +145,22 @@ def open_explanation(
             f"{str(path)!r} holds the variables {list(ds.data_vars)} and no 'attribution', so it "
             f"is not an explanation; type xrxai.open_cube({str(path)!r}) if it is a cube."
         )
-    small = {str(n): c.load() for n, c in ds.coords.items() if c.ndim <= 1}
+    # Names and wavelengths are looked at all the time; read here, whatever scheduler is set.
+    small = {
+        str(n): c.compute(scheduler="synchronous") for n, c in ds.coords.items() if c.ndim <= 1
+    }
     return _strings(ds.assign_coords(small), None)
+
+
+def open_any(path: Path, chunks: Any) -> xr.Dataset:
+    """Open a Zarr folder or a netCDF file with its CRS and other helpers as coordinates."""
+    if path.is_dir():
+        # Of one's own disk nothing is gained by consolidated metadata, and its absence warns.
+        store: xr.Dataset = xr.open_zarr(
+            path, chunks=chunks, consolidated=False, decode_coords="all"
+        )
+        return store
+    return xr.open_dataset(path, chunks=chunks, decode_coords="all")
 
 
 def require_explanation(explanation: object) -> xr.Dataset:

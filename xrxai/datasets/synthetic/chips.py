@@ -66,8 +66,8 @@ def textures(
     chips = np.empty((kinds.size, len(_WAVELENGTH), *size), dtype=np.float32)
     region = np.empty((kinds.size, *size), dtype=bool)
     for i, kind in enumerate(kinds):
-        rough, fine = smooth_fields(rng, 2, size, length=3)
-        ground = _GROUND[:, None, None] * (1 + 0.2 * rough + 0.1 * fine)
+        texture = np.clip(smooth_fields(rng, 1, size, length=2), -2.5, 2.5)
+        ground = _GROUND[:, None, None] * (1 + 0.2 * texture)
         region[i] = _object(rng, _CLASSES[kind], size)
         chip = np.where(region[i], _PAINT[:, None, None], ground)
         chips[i] = np.clip(chip + rng.normal(0, noise, chip.shape), 0.001, 1.0)
