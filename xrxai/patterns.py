@@ -24,6 +24,7 @@ def windows(size: int, window: int, stride: int) -> np.ndarray:
     """
     count = max(0, -(-(size - window) // stride)) + 1
     start = np.arange(count) * stride
+    start = start[start < size]  # a stride wider than the window can step over the end
     return np.stack([start, np.minimum(start + window, size)], axis=1)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xrxai import patterns, tensors
-from xrxai.errors import OptionError, at_least, choice
+from xrxai.errors import at_least, choice, positive
 from xrxai.explain import Case, explain, settle
 from xrxai.labelled import bands as band_groups
 from xrxai.labelled import baseline as baselines
@@ -159,7 +159,7 @@ def lime_spatial(
     target: str | list[str] | None = None,
     segments: segmentation.Segments = "slic",
     n_segments: int = 50,
-    compactness: float = 0.1,
+    compactness: float = 1.0,
     patch: int = 14,
     n_samples: int = 500,
     baseline: baselines.Baseline = 0.0,
@@ -191,7 +191,7 @@ def lime_spatial(
         or polygons; see `xrxai.segments`.
     n_segments : int, default: 50
         About how many superpixels.
-    compactness : float, default: 0.1
+    compactness : float, default: 1.0
         Weight of space against spectrum in superpixels.
     patch : int, default: 14
         Side of the squares in pixels.
@@ -255,7 +255,10 @@ def lime_spatial(
     )
     count = int(ids.max())
     fit = _design(count, "segment", n_samples, surrogate, alpha, kernel_width, seed)
-    sizes = np.bincount(ids.values.ravel(), minlength=count + 1)[1:]
+    lead = [d for d in ids.dims if d in case.place.lead]
+    sizes = np.apply_along_axis(
+        np.bincount, -1, ids.values.reshape(*ids.shape[: len(lead)], -1), minlength=count + 1
+    )[..., 1:]
     how = segments if isinstance(segments, str) else type(segments).__name__
     return _explain(
         case,
@@ -264,7 +267,7 @@ def lime_spatial(
         baseline,
         coords={
             "segment": ("segment", np.arange(1, count + 1)),
-            "segment_size": ("segment", sizes, {"long_name": "pixels", "units": "1"}),
+            "segment_size": ((*lead, "segment"), sizes, {"long_name": "pixels", "units": "1"}),
         },
         options={
             "segments": how,
@@ -292,14 +295,10 @@ def _design(
     at_least(n_samples, 3, "n_samples")
     at_least(seed, 0, "seed")
     choice(surrogate, _DEFAULT_ALPHA, "surrogate")
-    alpha = _DEFAULT_ALPHA[surrogate] if alpha is None else float(alpha)
-    if not alpha >= 0:
-        raise OptionError(f"alpha={alpha:g} is negative; type alpha=0 (no penalty) or more.")
-    if kernel_width is not None and not kernel_width > 0:
-        raise OptionError(
-            f"kernel_width={kernel_width:g} gives every pattern weight 0; type a positive width "
-            f"such as 0.25, or None for equal weights."
-        )
+    default = _DEFAULT_ALPHA[surrogate]
+    alpha = default if alpha is None else positive(alpha, "alpha", default, zero=True)
+    if kernel_width is not None:
+        positive(kernel_width, "kernel_width", 0.25)
     if n_samples < 3 * count:
         warnings.warn(
             f"{n_samples} samples for {count} {what}s: the surrogate will fit noise. "

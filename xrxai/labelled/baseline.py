@@ -70,7 +70,8 @@ def settle(
         made = _mean(place, valid) if value == "mean" else _blur(place, valid, sigma)
     else:
         made = _given(place, value)
-    if not place.lazy and not bool(np.isfinite(made).where(valid, True).all()):
+    finite = np.isfinite(made) | ~valid | ~xr.DataArray(place.good_band, dims=place.band)
+    if not place.lazy and not bool(finite.all()):
         raise BaselineError(
             "The baseline is not finite everywhere; fill its gaps, for example with "
             "baseline.fillna(0)."
@@ -100,7 +101,8 @@ def _mean(place: Cube, valid: xr.DataArray) -> xr.DataArray:
             "Give the mean spectrum of other pixels: baseline=cubes.mean(['sample', 'y', 'x'])."
         )
     # where() before mean: what an invalid pixel holds must not matter, infinite or not.
-    return place.data.where(valid).mean(over).fillna(0.0).reset_coords(drop=True)
+    kept = place.data.where(valid & xr.DataArray(place.good_band, dims=place.band))
+    return kept.mean(over).fillna(0.0).reset_coords(drop=True)
 
 
 def _blur(place: Cube, valid: xr.DataArray, sigma: float) -> xr.DataArray:
@@ -122,6 +124,7 @@ def _blur(place: Cube, valid: xr.DataArray, sigma: float) -> xr.DataArray:
         return np.divide(top, share, out=np.zeros_like(top), where=share > 1e-6)
 
     data = place.data.astype(float) if place.data.dtype.kind != "f" else place.data
+    data = data.where(xr.DataArray(place.good_band, dims=place.band), 0.0)
     if place.lazy:
         data = data.chunk(dict.fromkeys(plane, -1))
         valid = valid.chunk(dict.fromkeys(plane, -1))

@@ -19,7 +19,7 @@ def segments(
     method: Segments = "slic",
     *,
     n_segments: int = 50,
-    compactness: float = 0.1,
+    compactness: float = 1.0,
     patch: int = 14,
     mask: xr.DataArray | np.ndarray | None = None,
 ) -> xr.DataArray:
@@ -39,7 +39,7 @@ def segments(
           the first one wins where they overlap; pixels in none are excluded.
     n_segments : int, default: 50
         About how many superpixels. More show finer detail and need more samples.
-    compactness : float, default: 0.1
+    compactness : float, default: 1.0
         Weight of space against spectrum; larger makes rounder superpixels.
     patch : int, default: 14
         Side of the squares in pixels.
@@ -80,13 +80,13 @@ def settle(
     valid: xr.DataArray,
     *,
     n_segments: int = 50,
-    compactness: float = 0.1,
+    compactness: float = 1.0,
     patch: int = 14,
 ) -> xr.DataArray:
     """Turn what the user wrote into a map of ids over the valid pixels."""
     if place.y is None or place.x is None:
         raise CubeError(
-            "the cube has no rows and columns to cut into segments; "
+            "The cube has no rows and columns to cut into segments; "
             "explain its bands instead: lime_spectral(...)."
         )
     at_least(n_segments, 1, "n_segments")
@@ -108,7 +108,7 @@ def settle(
     ids = _counted(ids.fillna(0).astype(int).transpose(..., *plane))
     if not bool((ids > 0).any()):
         raise SegmentError(
-            "no pixel is in a segment: the segments lie outside the valid pixels; "
+            "No pixel is in a segment: the segments lie outside the valid pixels; "
             "check the ids (0 = excluded), the CRS of polygons and mask= (True = keep)."
         )
     ids.attrs = {"long_name": "segment, 0 = excluded"}
@@ -125,11 +125,11 @@ def rasterised(place: Cube, geometries: list[Any], crs: Any) -> xr.DataArray:
     grid = da.rio.set_spatial_dims(x_dim=place.x, y_dim=place.y)
     if crs is not None and grid.rio.crs is not None and crs != grid.rio.crs:
         raise SegmentError(
-            f"the polygons are in {_crs_name(crs)}, the cube in {_crs_name(grid.rio.crs)}; "
+            f"The polygons are in {_crs_name(crs)}, the cube in {_crs_name(grid.rio.crs)}; "
             f"type polygons.to_crs(cube.rio.crs)."
         )
     if not geometries:
-        raise SegmentError("there is no polygon; give at least one.")
+        raise SegmentError("There is no polygon; give at least one.")
     shape = (da.sizes[place.y], da.sizes[place.x])
     # rasterize burns in order and the last wins: hand them over backwards.
     burn = [(geometry, i) for i, geometry in enumerate(geometries, start=1)][::-1]
@@ -156,7 +156,7 @@ def _superpixels(
 
     if place.lazy:
         raise SegmentError(
-            "superpixels must see the pixels, and the cube is lazy (dask); type "
+            "Superpixels must see the pixels, and the cube is lazy (dask); type "
             "segments=xrxai.segments(cube.compute()), segments='patch' or give a map."
         )
     bands = place.data.isel({place.band: np.flatnonzero(place.good_band)})
@@ -199,7 +199,7 @@ def _given(place: Cube, given: Any) -> xr.DataArray:
         whole = np.nan_to_num(np.asarray(array))
         if (whole != np.round(whole)).any():
             raise SegmentError(
-                "the segment map holds fractions, so it was resampled or is no map of ids; "
+                "The segment map holds fractions, so it was resampled or is no map of ids; "
                 "resample ids by nearest neighbour."
             )
     try:

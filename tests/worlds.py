@@ -1,0 +1,114 @@
+"""Small cubes and models whose answers are known, shared by the tests."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import xarray as xr
+
+import xrxai
+
+TARGETS = ["K", "pH", "Mg"]
+
+
+def cube(bands=10, y=6, x=7, *, seed=0, lead=None, invalid=True, dtype="float64"):
+    """A cube (lead, band, y, x) with wavelengths, coords, and a few pixels without data."""
+    rng = np.random.default_rng(seed)
+    lead = lead or {}
+    shape = (*lead.values(), bands, y, x)
+    values = rng.uniform(0.1, 0.9, shape).astype(dtype)
+    if invalid:
+        values[..., 0, :2] = np.nan
+        values[..., y - 1, x - 1] = np.nan
+    return xr.DataArray(
+        values,
+        dims=(*lead, "band", "y", "x"),
+        coords={
+            "band": [f"b{i:02d}" for i in range(bands)],
+            "wavelength": ("band", np.linspace(450.0, 900.0, bands), {"units": "nm"}),
+            "y": 5.0 * np.arange(y)[::-1],
+            "x": 100.0 + 5.0 * np.arange(x),
+            "elevation": (("y", "x"), rng.normal(size=(y, x))),
+        },
+        attrs={"units": "1", "long_name": "reflectance"},
+        name="reflectance",
+    )
+
+
+class PatchNet(torch.nn.Module):
+    """A smooth small network on patches: (n, band, y, x) -> (n, 3)."""
+
+    def __init__(self, bands=10, targets=3, seed=0):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.first = torch.nn.Conv2d(bands, 8, 3, padding=1)
+            self.second = torch.nn.Conv2d(8, 8, 3, padding=1)
+            self.head = torch.nn.Linear(8, targets)
+
+    def forward(self, x):
+        z = torch.tanh(self.second(torch.tanh(self.first(x))))
+        return self.head(z.mean((2, 3))) + self.head((z**3).mean((2, 3)))
+
+
+class MapNet(PatchNet):
+    """The same, with an answer per pixel: (n, band, y, x) -> (n, 3, y, x)."""
+
+    def forward(self, x):
+        z = torch.tanh(self.second(torch.tanh(self.first(x))))
+        out = self.head(z.movedim(1, -1)).movedim(-1, 1)
+        # Centred, so that every class wins somewhere.
+        return out - out.mean((2, 3), keepdim=True)
+
+
+class SpectrumNet(torch.nn.Module):
+    """A smooth small network on spectra: (n, band) -> (n, 3)."""
+
+    def __init__(self, bands=10, targets=3, seed=0):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.first = torch.nn.Linear(bands, 16)
+            self.head = torch.nn.Linear(16, targets)
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.first(x)))
+
+
+def model(kind="patch", bands=10, **options):
+    """A Model in float64: "patch", "map" or "spectrum"."""
+    nets = {"patch": PatchNet, "map": MapNet, "spectrum": SpectrumNet}
+    return xrxai.Model(
+        nets[kind](bands).double(),
+        takes="spectrum" if kind == "spectrum" else "patch",
+        gives="map" if kind == "map" else "vector",
+        targets=TARGETS,
+        **options,
+    )
+
+
+# The least that every method needs on these cubes.
+QUICK = {
+    "integrated_gradients": {"n_steps": 8},
+    "occlusion_spectral": {"window": 150.0},
+    "occlusion_spatial": {"window": 3},
+    "lime_spectral": {"bands": 150.0, "n_samples": 40},
+    "lime_spatial": {"segments": "patch", "patch": 3, "n_samples": 40},
+}
+SPATIAL = {"occlusion_spatial", "lime_spatial"}
+FORWARD_ONLY = {"occlusion_spectral", "occlusion_spatial", "lime_spectral", "lime_spatial"}
+
+
+def explain(name, cube, model, **options):
+    """Run one method of the accessor with its quick options."""
+    return getattr(cube.xai, name)(model, **{**QUICK.get(name, {}), **options})
+
+
+def function(model, sample):
+    """The model as a function of one numpy sample, for the slow twins."""
+
+    def f(x):
+        with torch.no_grad():
+            return model.forward(torch.as_tensor(x)[None])[0].numpy()
+
+    return f, np.nan_to_num(sample)
