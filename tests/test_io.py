@@ -268,8 +268,8 @@ def explanation(*, lazy: bool = False) -> xr.Dataset:
             "target_absent": ("target", [False, True]),
         },
         coords={
-            "target": ["K", "cloud shadow"],
-            "group": ["red edge", "N"],
+            "target": np.array(["K", "cloud shadow"], dtype=object),
+            "group": np.array(["red edge", "N"], dtype=object),
             "group_size": ("group", [1, 2]),
             "wavelength": ("band", NM, {"units": "nm"}),
             "fwhm": ("band", [7.5, np.nan, 7.5]),

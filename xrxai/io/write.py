@@ -149,7 +149,7 @@ def open_explanation(
     small = {
         str(n): c.compute(scheduler="synchronous") for n, c in ds.coords.items() if c.ndim <= 1
     }
-    return _strings(ds.assign_coords(small), None)
+    return _strings(ds.assign_coords(small), np.dtype(object))
 
 
 def open_any(path: Path, chunks: Any) -> xr.Dataset:
@@ -238,15 +238,13 @@ def _storable(item: tuple[Any, Any]) -> tuple[str, Any]:
 
 
 def _strings(ds: xr.Dataset, dtype: Any) -> xr.Dataset:
-    """Coordinates and variables of strings as `dtype`; None: fixed length, as numpy makes them."""
+    """Make all strings of one dtype: format 3 of Zarr describes those of variable length only."""
     changed: dict[str, xr.DataArray] = {}
     for name, variable in ds.variables.items():
         if variable.dtype.kind in "OUT":
-            # Format 3 of Zarr describes strings of variable length only; fixed ones warn.
             values = np.asarray(variable.values.tolist())
             if values.dtype.kind == "U":
-                text = values if dtype is None else values.astype(dtype)
-                changed[str(name)] = ds[name].copy(data=text)
+                changed[str(name)] = ds[name].copy(data=values.astype(dtype))
     coords = {n: v for n, v in changed.items() if n in ds.coords}
     return ds.assign_coords(coords).assign({n: v for n, v in changed.items() if n not in coords})
 
