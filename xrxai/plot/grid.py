@@ -115,6 +115,7 @@ def dress(ax: Axes, placed: Grid) -> None:
     """Set limits, aspect, labels and ticks of a map."""
     from matplotlib.ticker import MaxNLocator
 
+    from xrxai.plot.page import InnerTicks
     from xrxai.plot.style import NAN_COLOUR
 
     ax.set_facecolor(NAN_COLOUR)
@@ -122,8 +123,8 @@ def dress(ax: Axes, placed: Grid) -> None:
     ax.set_xlim(across[0], across[1])
     ax.set_ylim(*(down if placed.north_up else down[::-1]))
     ax.set_aspect(placed.aspect)
-    for axis, nbins in ((ax.xaxis, 3), (ax.yaxis, 4)):
-        axis.set_major_locator(MaxNLocator(nbins=nbins))
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=3))
+    ax.yaxis.set_major_locator(InnerTicks(nbins=4))
     ax.ticklabel_format(useOffset=False, style="plain")
     ax.tick_params(labelsize=7.5, length=2.5)
     ax.tick_params(axis="y", labelrotation=90)

@@ -249,7 +249,7 @@ def _given_segments(segments: xr.DataArray, seen: View) -> NDArray[Any]:
 
 def page_size(panels: int, drawn: Map) -> tuple[float, float]:
     """Return the width and height in inches that a row of maps fills."""
-    return 1.2 + 3.5 * panels, 1.0 + 3.2 * min(drawn.placed.ratio(), 2.0)
+    return 1.2 + 3.5 * panels, 1.2 + 3.2 * min(drawn.placed.ratio(), 2.0)
 
 
 def panel_names(seen: View, drawn: Map, picture: Picture | None) -> list[str]:

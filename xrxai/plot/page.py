@@ -1,9 +1,13 @@
-"""A figure that a notebook shows once; the one module here that imports matplotlib when loaded."""
+"""Classes on top of matplotlib's; the one module here that imports it when loaded."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 from matplotlib._pylab_helpers import Gcf
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 
 class Page(Figure):
@@ -18,3 +22,15 @@ class Page(Figure):
         if any(manager.canvas.figure is self for manager in Gcf.get_all_fig_managers()):
             return
         raise NotImplementedError  # IPython then shows it as it shows any figure
+
+
+class InnerTicks(MaxNLocator):
+    """A few round ticks, none at the very ends: upright numbers there run into the other axis."""
+
+    def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
+        """Return the ticks of an interval, either way round."""
+        low, high = sorted((vmin, vmax))
+        ticks = np.asarray(super().tick_values(low, high))
+        margin = 0.06 * (high - low)
+        inner = ticks[(ticks >= low + margin) & (ticks <= high - margin)]
+        return [float(tick) for tick in inner]
