@@ -61,9 +61,22 @@ def at_least(value: object, least: int, name: str) -> int:
     try:
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
-        raise OptionError(
-            f"{name}={value!r} is not a whole number; type {name}={least} or more."
-        ) from None
+        whole = isinstance(value, float) and value.is_integer() and value >= least
+        meant = f"{int(value)}" if whole else f"{least} or more"  # type: ignore[call-overload]
+        raise OptionError(f"{name}={value!r} is not a whole number; type {name}={meant}.") from None
     if number < least:
         raise OptionError(f"{name}={number} is too small; type {name}={least} or more.")
     return number
+
+
+def positive(value: object, name: str, example: float, *, zero: bool = False) -> float:
+    """Return `value` as a finite number above zero (or from zero), or say what to type."""
+    import math
+    from numbers import Real
+
+    if isinstance(value, Real) and not isinstance(value, bool):
+        number = float(value)
+        if math.isfinite(number) and (number > 0 or (zero and number == 0)):
+            return number
+    wanted = "a number of 0 or more" if zero else "a positive number"
+    raise OptionError(f"{name}={value!r} is not {wanted}; type for example {name}={example:g}.")

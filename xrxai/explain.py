@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from xrxai import bridge
-from xrxai.errors import CubeError, ModelError, TargetError
+from xrxai.errors import CubeError, ModelError, TargetError, at_least
 from xrxai.labelled import result
 from xrxai.labelled import target as regions
 from xrxai.labelled.cube import Cube, locate
@@ -48,7 +48,8 @@ def settle(
     name = kernel.__name__.lstrip("_")
     if cube.dtype.kind not in "fiu":
         raise CubeError(
-            f"The cube has dtype {cube.dtype}; a model needs numbers: type cube.astype('float32')."
+            f"The cube has dtype {cube.dtype}, and a model needs real numbers; type "
+            f"{'abs(cube)' if cube.dtype.kind == 'c' else 'cube'}.astype('float32')."
         )
     if model.takes == "patch" and (place.y is None or place.x is None):
         raise CubeError(
@@ -58,13 +59,14 @@ def settle(
         )
     if spec.spatial and model.takes == "spectrum":
         raise ModelError(
-            f"The method {name} switches regions, but the model takes='spectrum' sees one pixel at a time; "
-            f"its answer for a pixel cannot depend on others. Use the spectral twin of {name}."
+            f"The method {name} switches regions, but the model takes='spectrum' sees one pixel "
+            f"at a time; its answer for a pixel cannot depend on others. "
+            f"Use {name.split('_')[0]}_spectral."
         )
     if spec.needs == "gradient" and not model.differentiable:
         raise ModelError(
-            f"The method {name} needs gradients, which {model.label} (arrays={model.arrays!r}) cannot give; "
-            f"use lime_spectral or occlusion_spectral."
+            f"The method {name} needs gradients, which {model.label} (arrays={model.arrays!r}) "
+            f"cannot give; use lime_spectral or occlusion_spectral."
         )
     n_bands = cube.sizes[place.band]
     if model.n_bands is not None and model.n_bands != n_bands:
@@ -74,8 +76,8 @@ def settle(
         )
     if region is not None and model.gives != "map":
         raise TargetError(
-            f"region= sums a map inside a region, but the model gives one value per target; "
-            f"drop region=, or wrap a segmentation network with Model(..., gives='map')."
+            "region= sums a map inside a region, but the model gives one value per target; "
+            "drop region=, or wrap a segmentation network with Model(..., gives='map')."
             if model.takes == "patch"
             else "region= sums a map inside a region, but the model takes one pixel at a time; "
             "type mask= to choose pixels."
@@ -83,10 +85,8 @@ def settle(
     targets = model.positions(target)
     valid = place.valid(mask)
     if not place.lazy and not bool(valid.any()):
-        raise CubeError(_nothing_valid(place))
-    return Case(
-        place, model, spec, kernel, targets, valid, regions.settle(place, region, valid)
-    )
+        raise CubeError(_nothing_valid(place, mask))
+    return Case(place, model, spec, kernel, targets, valid, regions.settle(place, region, valid))
 
 
 def explain(
@@ -108,6 +108,8 @@ def explain(
     `inputs` are arrays over dims of the cube, cut like it; `static` goes to every block as it
     is; `coords` name the new dims; `evaluations` per sample scale the progress bar.
     """
+    if batch_size is not None:
+        at_least(batch_size, 1, "batch_size")
     place, model = case.place, case.model
     names = np.array([model.targets[k] for k in case.targets], dtype=object)
     named = {"target": ("target", names), **(coords or {})}
@@ -158,9 +160,7 @@ def explain(
 
 
 @contextlib.contextmanager
-def _bar(
-    case: Case, evaluations: int, progress: bool
-) -> Iterator[Callable[[int], object] | None]:
+def _bar(case: Case, evaluations: int, progress: bool) -> Iterator[Callable[[int], object] | None]:
     """Show a progress bar for what takes longer than a second; lazy work shows its own."""
     if case.place.lazy or not progress:
         yield None
@@ -176,17 +176,26 @@ def _bar(
         yield bar.update
 
 
-def _nothing_valid(place: Cube) -> str:
+def _nothing_valid(place: Cube, mask: xr.DataArray | np.ndarray | None) -> str:
+    if not place.data.size:
+        return f"The cube is empty: its sizes are {dict(place.data.sizes)}; select some pixels."
+    if mask is not None and bool(place.valid().any()):
+        return (
+            "The mask keeps none of the valid pixels; True means keep: type mask=~mask if yours "
+            "is True where pixels are dropped."
+        )
     good = place.data.isel({place.band: np.flatnonzero(place.good_band)})
     gone = np.isnan(good).all([d for d in good.dims if d != place.band])
     if bool(gone.any()) and not bool(gone.all()):
+        others = [str(d) for d in place.data.dims if d != place.band]
         first = np.flatnonzero(place.good_band)[np.flatnonzero(gone.values)[0]]
         return (
-            f"The cube has no valid pixel because {int(gone.sum())} of its bands hold NaN only "
-            f"(the first at position {first}); mark them bad: "
-            f"xrxai.to_cube(cube, good_band=cube.notnull().any(['y', 'x']))."
+            f"The cube has no valid pixel because {int(gone.sum())} of its {gone.size} good bands "
+            f"hold NaN only (the first at position {first}); mark them bad: type "
+            f"cube.assign_coords(good_band=cube.notnull().any({others}))."
         )
     return (
-        "The cube has no valid pixel: all are NaN, fill values or masked out; "
-        "check the nodata value and that mask= is True where pixels are kept."
+        "The cube has no valid pixel: every one holds a NaN or the fill value, or its coordinate "
+        "valid is False; check the nodata value in cube.attrs, and type good_band= in "
+        "xrxai.to_cube(...) for bands that were never measured."
     )

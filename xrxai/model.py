@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
 
-from xrxai.errors import ModelError, OptionError, TargetError, choice
+from xrxai.errors import ModelError, OptionError, TargetError, at_least, choice, positive
 
 Takes = Literal["spectrum", "patch"]
 Gives = Literal["vector", "map"]
@@ -123,7 +123,8 @@ class Model:
         if self.takes is None:
             raise ModelError(
                 "takes= is missing: does the model read one pixel or a patch? "
-                "Type takes='spectrum' for (n, band) or takes='patch' for (n, band, y, x)."
+                "Type Model(..., takes='spectrum') for (n, band), or takes='patch' for "
+                "(n, band, y, x)."
             )
         choice(self.takes, ("spectrum", "patch"), "takes")
         choice(self.gives, ("vector", "map"), "gives")
@@ -146,18 +147,40 @@ class Model:
             isinstance(self.pad, int) and not isinstance(self.pad, bool) and self.pad > 0
         ):
             raise OptionError(f"pad={self.pad!r} is not known; type pad='square' or pad=32.")
-        if self.batch_size is not None and self.batch_size < 1:
-            raise OptionError(f"batch_size={self.batch_size} is too small; type batch_size=1.")
+        if self.resize is not None:
+            self._check_resize(settle)
+        for key in ("batch_size", "n_bands"):
+            if getattr(self, key) is not None:
+                at_least(getattr(self, key), 1, key)
+        positive(self.scale, "scale", 1e-4)
+        if not np.isscalar(self.fill) or not np.isfinite(self.fill):
+            raise OptionError(
+                f"fill={self.fill!r} is not a finite number, and the model sees it where the cube "
+                f"has no value; type fill=0.0."
+            )
+
+    def _check_resize(self, settle: Callable[[str, Any], None]) -> None:
+        size = self.resize if isinstance(self.resize, tuple | list) else ()
+        if len(size) != 2:
+            raise OptionError(
+                f"resize={self.resize!r} is not a height and a width; type resize=(224, 224)."
+            )
+        settle("resize", tuple(at_least(side, 1, "resize") for side in size))
 
     def _settle_estimator(self, settle: Callable[[str, Any], None]) -> None:
-        fitted = [key for key in vars(self.forward) if key.endswith("_") and key[0] != "_"]
         kind = type(self.forward).__name__
-        if not fitted:
+        if not _fitted(self.forward):
             raise ModelError(f"This {kind} is not fitted; call .fit(X, y) before explaining it.")
         if self.takes not in (None, "spectrum"):
             raise ModelError(
-                f"A {kind} takes a table of spectra, not takes={self.takes!r}; "
+                f"The estimator {kind} takes a table of spectra, not takes={self.takes!r}; "
                 f"type takes='spectrum'."
+            )
+        if hasattr(self.forward, "classes_") and not hasattr(self.forward, "predict_proba"):
+            raise ModelError(
+                f"The classifier {kind} has no predict_proba, and labels alone cannot be "
+                f"explained; type Model(classifier.decision_function, arrays='numpy', "
+                f"takes='spectrum', targets=[...]), or calibrate it first."
             )
         settle("takes", "spectrum")
         if self.n_bands is None and hasattr(self.forward, "n_features_in_"):
@@ -174,7 +197,7 @@ class Model:
         if not names:
             raise TargetError(
                 "targets= is missing: what are the model's outputs called? "
-                "Type targets=['P', 'K', ...], one name per output, in order."
+                "Type Model(..., targets=['P', 'K', ...]), one name per output, in order."
             )
         twice = [name for name in names if names.count(name) > 1]
         if twice:
@@ -190,10 +213,12 @@ class Model:
             return model
         if hasattr(model, "predict") and hasattr(model, "get_params"):
             return cls(model)
+        if isinstance(model, type) or not callable(model):
+            return cls(model)  # which says what is wrong with it
         kind = getattr(model, "__name__", type(model).__name__)
         raise ModelError(
-            f"{kind} says neither what it takes nor what its outputs are called; "
-            f"type xrxai.Model({kind}, takes='patch', targets=['K', ...])."
+            f"The model {kind} says neither what it takes nor what its outputs are called; "
+            f"type xrxai.Model(model, takes='patch', targets=['K', ...]), or takes='spectrum'."
         )
 
     @property
@@ -220,7 +245,8 @@ class Model:
         """Positions of the asked targets; None means all of them."""
         if target is None:
             return list(range(len(self.targets)))
-        asked = [target] if isinstance(target, str | int | np.integer) else list(target)
+        several = isinstance(target, Iterable) and not isinstance(target, str)
+        asked = list(target) if several else [target]
         if not asked:
             raise TargetError("target=[] is empty; name at least one, or leave it out for all.")
         found = []
@@ -228,7 +254,7 @@ class Model:
             if isinstance(name, str) and name in self.targets:
                 found.append(self.targets.index(name))
                 continue
-            known = ", ".join(map(repr, self.targets))
+            known = ", ".join(map(repr, self.targets[:20])) + ", ..." * (len(self.targets) > 20)
             raise TargetError(f"The model has no target {name!r}; choose one of {known}.")
         if len(set(found)) < len(found):
             raise TargetError(f"target={asked!r} names an output twice; name each once.")
@@ -261,6 +287,19 @@ class Model:
         names = ", ".join(self.targets)
         kind = " map of" if self.gives == "map" else ""
         return f"<xrxai.Model {self.label!r}: {self.takes} ->{kind} {names}>"
+
+
+def _fitted(estimator: Any) -> bool:
+    from sklearn.exceptions import NotFittedError
+    from sklearn.utils.validation import check_is_fitted
+
+    try:
+        check_is_fitted(estimator)
+    except NotFittedError:
+        return False
+    except TypeError:  # has predict and get_params, but is none of scikit-learn's
+        return True
+    return True
 
 
 def _pickled(thing: Any) -> bytes:

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from xrxai import patterns, tensors
-from xrxai.errors import BandError, OptionError, SegmentError, at_least, choice
+from xrxai.errors import BandError, OptionError, SegmentError, at_least, choice, positive
 from xrxai.explain import Case, explain, settle
 from xrxai.labelled import baseline as baselines
 from xrxai.spec import Output, spec
@@ -92,6 +92,10 @@ def occlusion_spectral(
     choice(unit, ("nm", "band"), "unit")
     case = settle(cube, model, _occlusion_spectral, target=target, mask=mask, region=region)
     place = case.place
+    if unit == "nm":
+        positive(window, "window", 50)
+    else:
+        at_least(window, 1, "window")
     if stride is None:
         stride = window / 2 if unit == "nm" else max(1, int(window) // 2)
     inside, low, high = _band_windows(case, window, stride, unit)
@@ -130,7 +134,6 @@ def _band_windows(
     place = case.place
     n_bands = place.good_band.size
     if unit == "band":
-        at_least(window, 1, "window")
         at_least(stride, 1, "stride")
         if window > n_bands:
             raise BandError(
@@ -142,11 +145,7 @@ def _band_windows(
         for row, (start, stop) in zip(inside, ends, strict=True):
             row[start:stop] = True
     else:
-        if not (window > 0 and stride > 0):
-            raise OptionError(
-                f"window={window:g} and stride={stride:g} must be positive widths in nm; "
-                f"type window=50, stride=25."
-            )
+        positive(stride, "stride", 25)
         wavelength = place.require_wavelength()
         first, last = np.nanmin(wavelength), np.nanmax(wavelength)
         count = max(0, int(np.ceil((last - first - window) / stride))) + 1
@@ -254,14 +253,18 @@ def occlusion_spatial(
     place = case.place
     size = (place.data.sizes[place.y], place.data.sizes[place.x])
     high, wide = _pair(window, "window")
-    down, right = _pair(stride, "stride") if stride is not None else (
-        max(1, high // 2),
-        max(1, wide // 2),
+    down, right = (
+        _pair(stride, "stride")
+        if stride is not None
+        else (
+            max(1, high // 2),
+            max(1, wide // 2),
+        )
     )
     if high > size[0] or wide > size[1]:
         raise SegmentError(
             f"window=({high}, {wide}) is larger than the cube of {size[0]} x {size[1]} pixels; "
-            f"type a smaller window."
+            f"type window=({min(high, size[0])}, {min(wide, size[1])}) or less."
         )
     rows = patterns.windows(size[0], high, down)
     columns = patterns.windows(size[1], wide, right)

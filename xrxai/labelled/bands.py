@@ -127,6 +127,7 @@ def coverage(cube: xr.DataArray, names: Iterable[str] | None = None) -> pd.DataF
     place = locate(cube)
     place.require_wavelength()
     rows = []
+    names = [names] if isinstance(names, str) else names
     for name in spyndex.indices if names is None else names:
         pieces, domain = letters(name)
         if pieces is None:
@@ -196,6 +197,7 @@ def _part(
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Make the groups disjoint; `shared` tells what each lost and to whom."""
     shared: dict[str, list[str]] = {name: [] for name in members}
+    notes = []
     for one, two in itertools.combinations(members, 2):
         both = np.intersect1d(members[one], members[two])
         if not both.size:
@@ -207,10 +209,9 @@ def _part(
                 f"Change the groups, or type overlap='first' or overlap='split'."
             )
         if overlap == "first":
-            warnings.warn(
+            notes.append(
                 f"Groups {one!r} and {two!r} share {where}; they go to {one!r}, listed first. "
-                f"overlap='split' makes them a group of their own.",
-                stacklevel=5,
+                f"Type overlap='split' to make them a group of their own."
             )
         shared[two].append(f"{both.size} to {one}")
     owners = [
@@ -230,6 +231,8 @@ def _part(
                 f"Group {name!r} is empty: all its bands belong to groups listed before it. "
                 f"List it first, or type overlap='split'."
             )
+    for note in notes:
+        warnings.warn(note, stacklevel=5)
     return (
         {name: np.array(parted[name], dtype=int) for name in order},
         {name: ", ".join(lost) for name, lost in shared.items()},
@@ -285,6 +288,14 @@ def _given_groups(place: Cube, groups: xr.Dataset) -> xr.Dataset:
         raise BandError(
             f"The bands are a Dataset with {found}, the cube has {n_bands} bands; "
             f"make it with xrxai.band_groups(cube, ...) from this cube."
+        )
+    theirs = locate(groups["group_of_band"], band_dim=str(groups["group_of_band"].dims[0]))
+    ours, other = place.wavelength, theirs.wavelength
+    if ours is not None and other is not None and not np.allclose(ours, other, atol=0.01):
+        raise BandError(
+            f"The bands are a Dataset made for {span(theirs, np.arange(n_bands))}, the cube has "
+            f"{span(place, np.arange(n_bands))} and other bands; make it with "
+            f"xrxai.band_groups(cube, ...) from this cube."
         )
     ids = np.where(place.good_band, groups["group_of_band"].values, 0)
     names = [str(name) for name in groups["group"].values]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xrxai.errors import BaselineError, choice
+from xrxai.errors import BaselineError
 from xrxai.labelled.cube import Cube, locate
 
 Baseline = float | str | np.ndarray | xr.DataArray
@@ -64,17 +64,22 @@ def settle(
     if isinstance(value, bool):
         raise BaselineError(f"baseline={value!r} is no value; type a number such as 0.0.")
     if isinstance(value, Real):
+        if not np.isfinite(value):
+            raise BaselineError(f"baseline={value!r} is not finite; type a number such as 0.0.")
         made = xr.DataArray(np.float64(value))
     elif isinstance(value, str):
-        choice(value, ("mean", "blur"), "baseline")
+        if value not in ("mean", "blur"):
+            raise BaselineError(
+                f"baseline={value!r} is not known; type 'mean', 'blur', a number or an array."
+            )
         made = _mean(place, valid) if value == "mean" else _blur(place, valid, sigma)
     else:
         made = _given(place, value)
     finite = np.isfinite(made) | ~valid | ~xr.DataArray(place.good_band, dims=place.band)
     if not place.lazy and not bool(finite.all()):
         raise BaselineError(
-            "The baseline is not finite everywhere; fill its gaps, for example with "
-            "baseline.fillna(0)."
+            "The baseline is not finite everywhere; fill its gaps: type baseline.fillna(0), or "
+            "np.nan_to_num(baseline) for a plain array."
         )
     return made.transpose(*(d for d in da.dims if d in made.dims))
 
@@ -145,12 +150,13 @@ def _blur(place: Cube, valid: xr.DataArray, sigma: float) -> xr.DataArray:
 
 def _given(place: Cube, value: Any) -> xr.DataArray:
     da = place.data
+    array = value if isinstance(value, xr.DataArray) else np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise BaselineError(
+            f"The baseline has dtype {array.dtype}, and real numbers are needed; type a number, "
+            f"'mean', 'blur' or an array of numbers."
+        )
     if not isinstance(value, xr.DataArray):
-        array = np.asarray(value)
-        if array.dtype.kind not in "fiu":
-            raise BaselineError(
-                f"baseline={value!r} holds no numbers; type a number, 'mean', 'blur' or an array."
-            )
         dims: tuple[Any, ...] = (place.band,) if array.ndim == 1 else da.dims
         if array.shape != tuple(da.sizes[d] for d in dims):
             raise BaselineError(

@@ -20,7 +20,7 @@ class Part(NamedTuple):
     bands: np.ndarray
 
 
-def wanted(place: Cube, bands: Bands, tolerance: float) -> dict[str, list[Part]]:
+def wanted(place: Cube, bands: Any, tolerance: float) -> dict[str, list[Part]]:
     """Turn every way to ask for groups into name -> parts."""
     if isinstance(bands, Real) and not isinstance(bands, bool):
         return _equal_width(place, float(bands))
@@ -88,7 +88,7 @@ def _name(entry: Any) -> str:
     if isinstance(entry, range):
         return f"bands {entry.start}-{entry.stop - 1}"
     if isinstance(entry, slice):
-        return f"{entry.start:g}-{entry.stop:g} nm"
+        return _name(_ends(entry))
     if _is_interval(entry):
         return f"{entry[0]:g}-{entry[1]:g} nm"
     if isinstance(entry, list | tuple) and entry:
@@ -103,6 +103,13 @@ def _is_interval(entry: Any) -> bool:
     return isinstance(entry, tuple) and len(entry) == 2 and all(isinstance(v, Real) for v in entry)
 
 
+def _ends(entry: slice) -> tuple[float, float]:
+    ends = (entry.start, entry.stop)
+    if not _is_interval(ends) or entry.step is not None:
+        raise BandError(f"{entry} is no interval in nm; type slice(low, high) with both ends.")
+    return ends
+
+
 def _parts(place: Cube, name: str, entry: Any, tolerance: float) -> list[Part]:
     """Resolve the entry of one group into named parts."""
     if isinstance(entry, str):
@@ -110,15 +117,18 @@ def _parts(place: Cube, name: str, entry: Any, tolerance: float) -> list[Part]:
     if isinstance(entry, Real):
         return [_nearest(place, float(entry), tolerance)]
     if isinstance(entry, slice):
-        return [_interval(place, entry.start, entry.stop)]
+        return [_interval(place, *_ends(entry))]
     if _is_interval(entry):
         return [_interval(place, *entry)]
     if isinstance(entry, range):
         return [_positions(place, name, list(entry))]
     if isinstance(entry, Mapping) and set(entry) == {"index"}:
-        return [_positions(place, name, list(np.atleast_1d(entry["index"])))]
+        return [_positions(place, name, np.atleast_1d(entry["index"]).tolist())]
     if isinstance(entry, Mapping) and set(entry) == {"label"}:
-        return [_label(place, v) for v in np.atleast_1d(np.asarray(entry["label"])).tolist()]
+        labels = np.atleast_1d(np.asarray(entry["label"])).tolist()
+        if not labels:
+            raise BandError(f"Group {name!r} lists no label; type at least one.")
+        return [_label(place, v) for v in labels]
     if isinstance(entry, list | tuple | np.ndarray) and len(entry):
         return [part for piece in entry for part in _parts(place, name, piece, tolerance)]
     raise BandError(
@@ -157,6 +167,7 @@ def _by_name(place: Cube, name: str) -> list[Part]:
 
 
 def in_band(place: Cube, letter: str) -> np.ndarray:
+    """Positions of the bands inside a band of spyndex, both ends included."""
     import spyndex
 
     band = spyndex.bands[letter]
@@ -166,7 +177,7 @@ def in_band(place: Cube, letter: str) -> np.ndarray:
 
 def _interval(place: Cube, low: float, high: float) -> Part:
     wavelength = place.require_wavelength()
-    if low is None or high is None or not low <= high:
+    if not low <= high:
         raise BandError(f"({low}, {high}) is no interval in nm; type (low, high), low first.")
     inside = (wavelength >= low) & (wavelength <= high)
     return Part(f"{low:g}-{high:g} nm", np.flatnonzero(inside))
@@ -185,13 +196,21 @@ def _nearest(place: Cube, nm: float, tolerance: float) -> Part:
     return Part(f"{nm:g} nm", np.array([best]))
 
 
-def _positions(place: Cube, name: str, positions: list[int]) -> Part:
+def _positions(place: Cube, name: str, positions: list[Any]) -> Part:
     n_bands = place.good_band.size
-    bad = [p for p in positions if not -n_bands <= p < n_bands]
-    if bad:
-        raise BandError(
-            f"Group {name!r} asks for band position {bad[0]}, the cube has bands 0 to {n_bands - 1}."
-        )
+    if not positions:
+        raise BandError(f"Group {name!r} lists no band position; type at least one.")
+    for p in positions:
+        if not isinstance(p, int) or isinstance(p, bool):
+            raise BandError(
+                f"Group {name!r} asks for band position {p!r}, which is no whole number; type "
+                f"positions from 0 to {n_bands - 1}."
+            )
+        if not -n_bands <= p < n_bands:
+            raise BandError(
+                f"Group {name!r} asks for band position {p}, and the cube has {n_bands} bands; "
+                f"type positions from 0 to {n_bands - 1}."
+            )
     return Part(name, np.array(positions, dtype=int) % n_bands)
 
 
@@ -199,24 +218,41 @@ def _label(place: Cube, label: Any) -> Part:
     values = place.data[place.band].values if place.band in place.data.coords else np.array([])
     found = np.flatnonzero(values == label)
     if not found.size:
-        known = ", ".join(map(repr, values[:6].tolist())) + (", ..." if values.size > 6 else "")
-        raise BandError(f"No band is labelled {label!r}; the band labels are {known or 'absent'}.")
+        if not values.size:
+            raise BandError(
+                f"No band is labelled {label!r}, as the cube has no coordinate {place.band!r}; "
+                f"type positions, {{'index': [...]}}, or wavelengths in nm."
+            )
+        known = list(map(repr, values.tolist()))
+        known[5:-1] = ["..."] * (len(known) > 6)
+        raise BandError(f"No band is labelled {label!r}; choose from {', '.join(known)}.")
     return Part(str(label), found)
 
 
 def unknown(name: str, place: Cube) -> str:
+    """Say that a name is none, and which names are like it."""
     import difflib
 
     import spyndex
 
     labels = place.data[place.band].values.tolist() if place.band in place.data.coords else []
     known = [*spyndex.bands, *spyndex.indices, *(v for v in labels if isinstance(v, str))]
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "type a width in nm?"
-    return f"{name!r} is no spectral index, no band of spyndex and no band label; {hint}"
+
+    def likeness(other: str) -> tuple[bool, float]:
+        one, two = str(name).lower(), other.lower()
+        # Swapped letters first: difflib puts them behind wrong ones.
+        return sorted(one) == sorted(two), difflib.SequenceMatcher(None, one, two).ratio()
+
+    best = sorted(known, key=likeness, reverse=True)[:3]
+    close = [repr(other) for other in best if likeness(other)[1] >= 0.6]
+    hint = (
+        f"the nearest are {', '.join(close)}" if close else "type for example 'NDVI' or (620, 690)"
+    )
+    return f"{name!r} is no spectral index, no band of spyndex and no band label; {hint}."
 
 
 def empty(name: str, union: np.ndarray, place: Cube) -> str:
+    """Say why a group has no band: all bad, or none there."""
     if union.size:
         return (
             f"Group {name!r} is empty: its {union.size} bands ({span(place, union)}) are all bad "
@@ -234,6 +270,8 @@ def empty(name: str, union: np.ndarray, place: Cube) -> str:
 
 
 def span(place: Cube, bands: np.ndarray) -> str:
-    if place.wavelength is None:
-        return f"positions {bands.min()}-{bands.max()}"
-    return f"{place.wavelength[bands].min():g}-{place.wavelength[bands].max():g} nm"
+    """Write the reach of some bands in nm, or in positions."""
+    scale = np.arange(place.good_band.size) if place.wavelength is None else place.wavelength
+    low, high = scale[bands].min(), scale[bands].max()
+    reach = f"{low:g}" if low == high else f"{low:g}-{high:g}"
+    return f"position {reach}" if place.wavelength is None else f"{reach} nm"

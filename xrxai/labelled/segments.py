@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xrxai.errors import CubeError, SegmentError, at_least, choice
+from xrxai.errors import CubeError, SegmentError, at_least, positive
 from xrxai.labelled.cube import Cube, locate, mask_over
 
 Segments = Any
@@ -91,11 +91,15 @@ def settle(
         )
     at_least(n_segments, 1, "n_segments")
     at_least(patch, 1, "patch")
+    positive(compactness, "compactness", 1.0)
     plane = (place.y, place.x)
     # A lazy cube is not looked at: kernels leave out segments without a valid pixel.
     keep = xr.DataArray(True) if place.lazy else valid
     if isinstance(method, str):
-        choice(method, ("slic", "patch"), "segments")
+        if method not in ("slic", "patch"):
+            raise SegmentError(
+                f"segments={method!r} is not known; type 'slic', 'patch', a map of ids or polygons."
+            )
         if method == "patch":
             ids = _squares(place, patch).where(keep, 0)
         else:
@@ -120,7 +124,8 @@ def rasterised(place: Cube, geometries: list[Any], crs: Any) -> xr.DataArray:
     import rioxarray  # noqa: F401  registers .rio, which reads CRS and transform
     from rasterio.features import rasterize
 
-    assert place.y is not None and place.x is not None  # callers have checked
+    assert place.y is not None  # callers have checked
+    assert place.x is not None
     da = place.data
     grid = da.rio.set_spatial_dims(x_dim=place.x, y_dim=place.y)
     if crs is not None and grid.rio.crs is not None and crs != grid.rio.crs:
@@ -129,7 +134,14 @@ def rasterised(place: Cube, geometries: list[Any], crs: Any) -> xr.DataArray:
             f"type polygons.to_crs(cube.rio.crs)."
         )
     if not geometries:
-        raise SegmentError("There is no polygon; give at least one.")
+        raise SegmentError("There is no polygon to put on the cube; give at least one.")
+    told = "GeoTransform" in getattr(da.coords.get("spatial_ref"), "attrs", {})
+    if not told and not {place.y, place.x} <= set(da.coords):
+        raise SegmentError(
+            f"The cube has no coordinates along {place.y!r} and {place.x!r}, so polygons have no "
+            f"place on it; type cube.assign_coords({place.y}=..., {place.x}=...) with the centres "
+            f"of its pixels."
+        )
     shape = (da.sizes[place.y], da.sizes[place.x])
     # rasterize burns in order and the last wins: hand them over backwards.
     burn = [(geometry, i) for i, geometry in enumerate(geometries, start=1)][::-1]

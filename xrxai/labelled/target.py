@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xrxai.errors import CubeError, TargetError
+from xrxai.errors import CubeError, SegmentError, TargetError
 from xrxai.labelled.cube import Cube, mask_over
 from xrxai.labelled.segments import rasterised
 
@@ -23,10 +23,18 @@ def settle(place: Cube, region: Region, valid: xr.DataArray) -> xr.DataArray | N
         raise TargetError("region= needs rows and columns, the cube has none; drop region=.")
     if hasattr(region, "geometry"):
         geometries, crs = list(region.geometry), getattr(region, "crs", None)
-        made = rasterised(place, geometries, crs) > 0
-    else:
         try:
-            array = region if isinstance(region, xr.DataArray) else np.asarray(region)
+            made = rasterised(place, geometries, crs) > 0
+        except SegmentError as error:
+            raise TargetError(str(error)) from None
+    else:
+        array = region if isinstance(region, xr.DataArray) else np.asarray(region)
+        if array.dtype.kind not in "bui":
+            raise TargetError(
+                f"The region has dtype {array.dtype}, and it must say True where pixels count; "
+                f"type a comparison such as region=ndvi > 0.5, or polygons (a GeoDataFrame)."
+            )
+        try:
             made = mask_over(place, array)
         except CubeError as error:
             raise TargetError(str(error).replace("mask", "region")) from None

@@ -6,14 +6,14 @@ import contextlib
 import copy
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xrxai.errors import ModelError
+from xrxai.errors import ModelError, OptionError
 from xrxai.model import Model
 
 # Evaluation mode and frozen parameters are state of a shared module: one run at a time.
@@ -43,14 +43,14 @@ class Runner:
     def forward(self, x: Tensor) -> Tensor:
         """x (n, band[, y, x]) -> (n, target[, y, x]), on the grid of x."""
         n, grid = x.shape[0], tuple(x.shape[2:])
-        z = self._prepared(x)
+        z = self._ready(x)
         try:
             out = self._called(z)
         except XrxaiAnswer as error:
             raise ModelError(str(error)) from None
         except Exception as error:
             raise ModelError(
-                f"The model failed on an input of shape {tuple(z.shape)}: {_first_line(error)} "
+                f"The model failed on an input of shape {tuple(z.shape)}: {_told(error)} "
                 f"Check takes={self.model.takes!r}, the number of bands ({x.shape[1]}), pad= "
                 f"and resize=."
             ) from error
@@ -59,13 +59,14 @@ class Runner:
             found = "NaN" if bool(torch.isnan(out.detach()).any()) else "infinite values"
             raise ModelError(
                 f"The model answered {found} for a finite input; mend the model, or choose a "
-                f"baseline it can bear (a log or a ratio of zeros, for example, cannot be)."
+                f"baseline that it can bear (log(0) and 0/0, for example, are not finite)."
             )
         if self.model.activation == "softmax":
             return torch.softmax(out, dim=1)
         return torch.sigmoid(out) if self.model.activation == "sigmoid" else out
 
-    def _prepared(self, x: Tensor) -> Tensor:
+    def _ready(self, x: Tensor) -> Tensor:
+        """What the module gets: padded, scaled, resized, prepared."""
         model = self.model
         z = x
         if model.pad is not None:
@@ -79,7 +80,21 @@ class Runner:
             z = z * model.scale
         if model.resize is not None:
             z = F.interpolate(z, size=tuple(model.resize), mode="bilinear", align_corners=False)
-        return z if model.prepare is None else model.prepare(z)
+        if model.prepare is None:
+            return z
+        try:
+            ready = model.prepare(z)
+        except Exception as error:
+            raise ModelError(
+                f"prepare= failed on an input of shape {tuple(z.shape)}: {_told(error)} "
+                f"Mend it, or leave it out."
+            ) from error
+        if not isinstance(ready, Tensor):
+            raise ModelError(
+                f"prepare= answered {_kind(ready)}, not a tensor; make it return one tensor of "
+                f"shape (n, band{', y, x' * (x.ndim == 4)})."
+            )
+        return ready
 
     def _called(self, z: Tensor) -> Tensor:
         if self.model.arrays == "numpy":
@@ -90,10 +105,13 @@ class Runner:
             return out.to(device=self.device, dtype=self.dtype)
         out = self.module(z)
         if not isinstance(out, Tensor):
-            raise XrxaiAnswer(
-                f"The model answered a {type(out).__name__}, not a tensor; wrap it so that it "
-                f"returns one tensor, for example Model(lambda x: net(x)[0], ...)."
+            key = "[0]" if not isinstance(out, dict) else f"[{next(iter(out), 'out')!r}]"
+            how = (
+                "type Model(..., arrays='numpy')"
+                if isinstance(out, np.ndarray)
+                else f"wrap it in a torch.nn.Module whose forward returns net(x){key}"
             )
+            raise XrxaiAnswer(f"The model answered {_kind(out)}, not one tensor; {how}.")
         return out
 
     def _shaped(self, out: Tensor, n: int, grid: tuple[int, ...], z: Tensor) -> Tensor:
@@ -102,18 +120,10 @@ class Runner:
             if k == 1 and out.shape == (n,):
                 out = out[:, None]
             if tuple(out.shape) != (n, k):
-                raise ModelError(
-                    f"The model answered shape {tuple(out.shape)} to {n} samples; with "
-                    f"gives='vector' and {k} targets ({', '.join(self.model.targets)}) it must "
-                    f"be ({n}, {k}). Name every output in targets=, or type gives='map'."
-                )
+                self._refuse(out, n, f"({n}, {k})")
             return out.to(self.dtype)
         if out.ndim != 4 or out.shape[0] != n or out.shape[1] != k:
-            raise ModelError(
-                f"The model answered shape {tuple(out.shape)} to {n} samples; with gives='map' "
-                f"and {k} targets ({', '.join(self.model.targets)}) it must be ({n}, {k}, y, x). "
-                f"Name every output in targets=, or type gives='vector'."
-            )
+            self._refuse(out, n, f"({n}, {k}, y, x)")
         out = out.to(self.dtype)
         h, w = grid
         if self.model.resize is not None or tuple(out.shape[2:]) != tuple(z.shape[2:]):
@@ -122,6 +132,17 @@ class Runner:
                 high = (h + -h % self.model.pad, w + -w % self.model.pad)
             out = F.interpolate(out, size=high, mode="bilinear", align_corners=False)
         return out[..., :h, :w]
+
+    def _refuse(self, out: Tensor, n: int, wanted: str) -> NoReturn:
+        names, gives = self.model.targets, self.model.gives
+        listed = ", ".join(names[:6]) + ", ..." * (len(names) > 6)
+        other = {2: "vector", 4: "map"}.get(out.ndim, gives)
+        hint = "Name every output in targets=." if other == gives else f"Type gives={other!r}."
+        raise ModelError(
+            f"The model answered shape {tuple(out.shape)} to {_count(n, 'sample')}; with "
+            f"gives={gives!r} and {_count(len(names), 'target')} ({listed}) it must be {wanted}. "
+            f"{hint}"
+        )
 
 
 class XrxaiAnswer(Exception):
@@ -138,7 +159,7 @@ def session(model: Model, device: str | None, batch_size: int | None) -> Iterato
         weights = list(module.parameters()) if isinstance(module, torch.nn.Module) else []
         here = weights[0].device if weights else torch.device("cpu")
         asked = device or model.device
-        there = here if asked == "auto" else torch.device(asked)
+        there = here if asked == "auto" else _device(asked)
         if isinstance(module, torch.nn.Module) and there != here:
             module = copy.deepcopy(module).to(there)
             weights = list(module.parameters())
@@ -182,9 +203,32 @@ def dtype_of(model: Model) -> torch.dtype:
     return torch.float32
 
 
-def _first_line(error: Exception) -> str:
+def _device(name: str) -> torch.device:
+    known = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    if torch.backends.mps.is_available():
+        known.append("mps:0")
+    with contextlib.suppress(RuntimeError):
+        device = torch.device(name)
+        if device.type == "cpu" or f"{device.type}:{device.index or 0}" in known:
+            return device
+    listed = ", ".join(map(repr, ["auto", *known]))
+    raise OptionError(f"device={name!r} is not on this machine; choose one of {listed}.")
+
+
+def _kind(thing: object) -> str:
+    name = type(thing).__name__
+    return f"an {name}" if name[0].lower() in "aeiou" else f"a {name}"
+
+
+def _count(n: int, word: str) -> str:
+    return f"{n} {word}" if n == 1 else f"{n} {word}s"
+
+
+def _told(error: Exception) -> str:
+    """One line of what went wrong inside the user's code; TorchScript says it last."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[-1] if type(error).__name__ == "Error" and lines else (lines or [repr(error)])[0]
+    kind = type(error).__name__
+    text = lines[-1] if kind == "Error" and lines else f"{kind}: {(lines or ['no message'])[0]}"
     return text if text.endswith((".", "!", "?")) else text + "."
 
 

@@ -69,9 +69,7 @@ class Score:
         """Scores (n, target) of one variant per sample, batched, without gradients."""
         rows = torch.arange(x.shape[0])
         with torch.inference_mode():
-            return torch.cat(
-                [self(x[i], i.to(x.device), clean) for i in rows.split(self.batch(x))]
-            )
+            return torch.cat([self(x[i], i.to(x.device), clean) for i in rows.split(self.batch(x))])
 
     def _reduced(self, out: Tensor, of: Tensor, clean: bool) -> Tensor:
         """Sum a map (n, all targets, y, x) into scores (n, target)."""
@@ -107,9 +105,9 @@ def gradient(score: Score, x: Tensor, of: Tensor, clean: bool = False) -> tuple[
         s = score(x, of, clean)
     if not s.requires_grad:
         raise ModelError(
-            f"The model {score.runner.model.label} gives no gradient: its answer is cut off from its "
-            f"input (argmax, rounding, numpy or torch.no_grad inside). Let gradients through, or use "
-            f"lime_spectral, lime_spatial or an occlusion method."
+            f"The model {score.runner.model.label} gives no gradient: its answer is cut off from "
+            f"its input (argmax, rounding, numpy or torch.no_grad inside). Let gradients through, "
+            f"or use lime_spectral, lime_spatial or an occlusion method."
         )
     parts = []
     for k in range(s.shape[1]):
@@ -129,7 +127,9 @@ def gradient(score: Score, x: Tensor, of: Tensor, clean: bool = False) -> tuple[
 def gradients(score: Score, x: Tensor) -> tuple[Tensor, Tensor]:
     """Scores (n, target) and gradients (n, target, *f) at the samples themselves."""
     out = torch.empty((x.shape[0], score.n_targets), dtype=x.dtype, device=x.device)
-    slopes = torch.empty((x.shape[0], score.n_targets, *x.shape[1:]), dtype=x.dtype, device=x.device)
+    slopes = torch.empty(
+        (x.shape[0], score.n_targets, *x.shape[1:]), dtype=x.dtype, device=x.device
+    )
     for i in torch.arange(x.shape[0], device=x.device).split(score.batch(x)):
         out[i], slopes[i] = gradient(score, x[i], i, clean=True)
     return out, slopes
