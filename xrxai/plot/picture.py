@@ -135,7 +135,6 @@ def _bands(
     for channel, centre in zip("RGB", wanted, strict=True):
         distance = np.where(good, np.abs(wavelength - float(centre)), np.inf)
         inside = np.flatnonzero(distance <= WINDOW)
-        says = float(centre)
         if inside.size == 0:
             nearest = int(np.argmin(distance))
             if not distance[nearest] <= NEAREST:
@@ -144,9 +143,9 @@ def _bands(
                     f"covers {wavelength.min():.0f}-{wavelength.max():.0f} nm. Choose three "
                     "wavelengths in it: plot.rgb(cube, wavelengths=(...))."
                 )
-            inside, says = np.array([nearest]), float(wavelength[nearest])
+            inside = np.array([nearest])
         positions.append(inside)
-        words.append(f"{channel} {says:.0f}")
+        words.append(f"{channel} {wavelength[inside].mean():.0f}")
     return positions, " · ".join(words) + " nm"
 
 
