@@ -882,3 +882,16 @@ def test_statistics_of_a_large_scene_are_over_a_part_of_it_and_say_so(
 def test_importing_the_package_does_not_import_matplotlib() -> None:
     code = "import sys, xrxai, xrxai.plot; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_bad_bands_are_in_no_group_and_not_in_the_spectrum() -> None:
+    source = cases.cube(shape=(12, 14), bad=(629, 691))
+    why = cases.gradient(source)
+    why["spectrum"] = why["spectrum"].fillna(0.5)
+    figure = plot.overview(why)
+    names = [t.get_text() for t in panel(figure, "groups").get_yticklabels()]
+    assert names == ["Blue", "Green", "Red edge", "NIR"]
+    (line,) = panel(figure, "reflectance").lines
+    np.testing.assert_array_equal(np.isnan(line.get_ydata()), ~source["good_band"].values)
+    with pytest.raises(BandError, match="holds no good band"):
+        plot.bars(why, groups={"Red": (630, 690)})
