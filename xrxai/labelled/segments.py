@@ -212,7 +212,8 @@ def _given(place: Cube, given: Any) -> xr.DataArray:
         if (whole != np.round(whole)).any():
             raise SegmentError(
                 "The segment map holds fractions, so it was resampled or is no map of ids; "
-                "resample ids by nearest neighbour."
+                "type one resampled by nearest neighbour, such as "
+                "ids.reindex_like(cube, method='nearest')."
             )
     try:
         # A map fits like a mask does; the mask's check says what is wrong.

@@ -217,7 +217,7 @@ def _device(name: str) -> torch.device:
 
 def _kind(thing: object) -> str:
     name = type(thing).__name__
-    return f"an {name}" if name[0].lower() in "aeiou" else f"a {name}"
+    return f"an {name}" if name[0].lower() in "aeiou" or name == "ndarray" else f"a {name}"
 
 
 def _count(n: int, word: str) -> str:
