@@ -1,0 +1,65 @@
+"""Must-show line 4: all targets cost the model evaluations of one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import xrxai
+from tests import worlds
+
+COST = {
+    "saliency": lambda found: 1,
+    "input_x_gradient": lambda found: 1,
+    "integrated_gradients": lambda found: 8 + 2,
+    "occlusion_spectral": lambda found: found.sizes["window"] + 1,
+    "occlusion_spatial": lambda found: found.sizes["window"] + 1,
+    "lime_spectral": lambda found: 40 + 2,
+    "lime_spatial": lambda found: 40 + 2,
+}
+
+
+@pytest.mark.parametrize("name", xrxai.methods())
+@pytest.mark.parametrize("batch_size", [1, None])
+def test_every_target_for_the_price_of_one(name, batch_size):
+    rows = []
+    net = worlds.PatchNet().double()
+
+    def counted(x):
+        rows.append((len(x), x.requires_grad))
+        return net(x)
+
+    model = xrxai.Model(counted, takes="patch", targets=worlds.TARGETS, dtype="float64")
+    cube = worlds.cube()
+    costs = {}
+    for target in (None, "K"):
+        rows.clear()
+        found = worlds.explain(name, cube, model, target=target, batch_size=batch_size)
+        costs[target] = sum(n for n, _ in rows)
+        assert found.model_evaluations.item() == costs[target]
+        if name in worlds.FORWARD_ONLY:
+            assert not any(grad for _, grad in rows)
+    assert costs[None] == costs["K"] == COST[name](found)
+
+
+def test_integrated_gradients_take_one_forward_per_step():
+    forwards, backwards = [], []
+
+    class Watched(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            forwards.append(len(x))
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, g):
+            backwards.append(len(g))
+            return g
+
+    net = worlds.PatchNet().double()
+    model = xrxai.Model(
+        lambda x: net(Watched.apply(x)), takes="patch", targets=worlds.TARGETS, dtype="float64"
+    )
+    worlds.cube().xai.integrated_gradients(model, n_steps=12, batch_size=1)
+    assert sum(forwards) == 12 + 2
+    assert sum(backwards) == 12 * 3
