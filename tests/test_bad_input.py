@@ -1468,7 +1468,7 @@ def test_answers_that_cannot_be_used(
 
 def test_messages_are_sentences_that_say_what_to_do() -> None:
     code = r"\w+=|'|\(|slice\("
-    advice = r"(?i)\b(type|choose|give|name|use|mend|select|drop|check|list|make|let|add|call)\b"
+    advice = r"(?i)\b(type|choose|give|name|use|mend|select|drop|explain|list|call)\b"
     for name, _, _, message in REFUSED + ANSWERED:
         assert re.match(rf"[A-Z]|{code}", message), name
         assert message.endswith("."), name

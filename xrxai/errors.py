@@ -80,3 +80,14 @@ def positive(value: object, name: str, example: float, *, zero: bool = False) ->
             return number
     wanted = "a number of 0 or more" if zero else "a positive number"
     raise OptionError(f"{name}={value!r} is not {wanted}; type for example {name}={example:g}.")
+
+
+def note(message: str) -> None:
+    """Warn at the line of the user's own code that led here."""
+    import sys
+    import warnings
+
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals["__name__"].split(".")[0] == "xrxai":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, stacklevel=level)

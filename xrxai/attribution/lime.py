@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
 
 from xrxai import patterns, tensors
-from xrxai.errors import at_least, choice, positive
+from xrxai.errors import at_least, choice, note, positive
 from xrxai.explain import Case, explain, settle
 from xrxai.labelled import bands as band_groups
 from xrxai.labelled import baseline as baselines
@@ -300,10 +299,9 @@ def _design(
     if kernel_width is not None:
         positive(kernel_width, "kernel_width", 0.25)
     if n_samples < 3 * count:
-        warnings.warn(
+        note(
             f"{n_samples} samples for {count} {what}s: the surrogate will fit noise. "
             f"Type n_samples={3 * count} or more, and trust fidelity_heldout, not fidelity.",
-            stacklevel=4,
         )
     on = patterns.random(n_samples, count, seed)
     return {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 
@@ -11,7 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xrxai.errors import BandError, choice
+from xrxai.errors import BandError, choice, note
 from xrxai.labelled.cube import Cube, locate
 from xrxai.labelled.entries import empty, in_band, letters, span, unknown, wanted
 
@@ -175,10 +174,9 @@ def settle(
         if not members[name].size:
             raise BandError(empty(name, union, place))
         if missing[name]:
-            warnings.warn(
+            note(
                 f"Group {name!r} is only partly on this sensor: it has no band for "
                 f"{', '.join(missing[name])}. Its answer speaks of the rest alone.",
-                stacklevel=4,
             )
     members, shared = _part(members, overlap, place)
     ids = np.zeros(place.good_band.size, dtype=int)
@@ -231,8 +229,8 @@ def _part(
                 f"Group {name!r} is empty: all its bands belong to groups listed before it. "
                 f"List it first, or type overlap='split'."
             )
-    for note in notes:
-        warnings.warn(note, stacklevel=5)
+    for text in notes:
+        note(text)
     return (
         {name: np.array(parted[name], dtype=int) for name in order},
         {name: ", ".join(lost) for name, lost in shared.items()},

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xrxai.errors import note
 from xrxai.labelled.cube import Cube
 from xrxai.spec import Spec
 
@@ -108,8 +109,7 @@ def _rgb(place: Cube, valid: xr.DataArray, colours: Mapping[str, Any]) -> xr.Dat
     channel = xr.DataArray(np.array(list(colours), dtype=object), dims="channel", name="channel")
     rgb = xr.concat([p.reset_coords(drop=True) for p in planes], dim=channel)
     text = " · ".join(
-        f"{name[0].upper()} {place.wavelength[bands].mean():.0f}"
-        for name, bands in colours.items()
+        f"{name[0].upper()} {place.wavelength[bands].mean():.0f}" for name, bands in colours.items()
     )
     rgb = rgb.where(valid).astype(np.float32).rename(None)
     rgb.attrs = {"long_name": "true colour", "wavelengths": f"{text} nm"}
@@ -138,11 +138,10 @@ def _absent(
     if not place.lazy and provenance["reduction"] != "area" and bool(absent.any()):
         over = [d for d in absent.dims if d != "target"]
         names = absent["target"].values[absent.any(over).values]
-        warnings.warn(
+        note(
             f"No pixel is given to {', '.join(map(str, names))}: score and attribution are 0 "
             f"there because nothing is summed, not because nothing matters. "
             f"Model(..., reduction='area') explains an absent target.",
-            stacklevel=5,
         )
     return {"target_pixels": pixels, "target_absent": absent}
 
