@@ -97,9 +97,7 @@ def hc3_interval(patterns, weights, y, alpha, level=0.95):
     m, g = patterns.shape
     share = weights / weights.sum()
     rows = np.hstack([np.ones((m, 1)), patterns])
-    bread = np.linalg.inv(
-        rows.T @ np.diag(share) @ rows + alpha * np.diag([0.0] + [1.0] * g)
-    )
+    bread = np.linalg.inv(rows.T @ np.diag(share) @ rows + alpha * np.diag([0.0] + [1.0] * g))
     offset, slope = weighted_ridge(patterns, weights, y, alpha)
     meat = np.zeros((g + 1, g + 1))
     for i in range(m):

@@ -81,7 +81,7 @@ def test_every_public_attribution_function_is_bound():
 def test_schema(name, kind):
     cube = worlds.cube()
     found = stacked(name, cube, kind)
-    assert list(found.attribution.dims)[0] == "target"
+    assert found.attribution.dims[0] == "target"
     assert list(found.target.values) == worlds.TARGETS
     for key, coord in cube.coords.items():
         if set(coord.dims) <= set(found.dims):

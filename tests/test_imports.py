@@ -28,8 +28,9 @@ HEAVY = [
     "use",
     [
         "",
-        "import numpy, xarray; da = xarray.DataArray(numpy.ones((3, 2, 2)), dims=('band', 'y', 'x'))"
-        "; dir(da.xai); repr(da.xai); [getattr(da.xai, n).__doc__ for n in dir(da.xai)]",
+        "import numpy, xarray; "
+        "da = xarray.DataArray(numpy.ones((3, 2, 2)), dims=('band', 'y', 'x')); "
+        "dir(da.xai); repr(da.xai); [getattr(da.xai, n).__doc__ for n in dir(da.xai)]",
         "import xarray; dir(xarray.Dataset().xai.plot)",
     ],
     ids=["import", "cube", "explanation"],

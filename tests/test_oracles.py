@@ -186,9 +186,7 @@ def test_occlusion_in_nm_follows_the_spectrum_not_the_order():
     net.first.weight.data = weights
     other = xrxai.Model(net, takes="patch", targets=worlds.TARGETS)
     back = mixed.xai.occlusion_spectral(other, window=120.0, stride=60.0)
-    np.testing.assert_allclose(
-        back.attribution.sel(band=cube.band), forth.attribution, rtol=1e-9
-    )
+    np.testing.assert_allclose(back.attribution.sel(band=cube.band), forth.attribution, rtol=1e-9)
     np.testing.assert_allclose(back.window_effect, forth.window_effect, rtol=1e-9)
     low, high = forth.window_min, forth.window_max
     assert (high - low < 120).all()

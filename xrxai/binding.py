@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -23,7 +23,7 @@ def method(function: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[A
     self = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
     bound.__signature__ = signature.replace(parameters=[self, *rest])  # type: ignore[attr-defined]
     bound.__doc__ = _without(function.__doc__, first.name)
-    return bound
+    return cast("Callable[Concatenate[Any, P], R]", bound)
 
 
 def _without(doc: str | None, name: str) -> str | None:

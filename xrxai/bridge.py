@@ -121,8 +121,9 @@ def _later(job: Job, whole: Mapping[str, Any], n_axes: int) -> dict[str, Any]:
             x.chunks[axis] if n == x.shape[axis] else (1,)
             for axis, n in zip(axes, array.shape, strict=True)
         )
-        lazy = array.rechunk(chunks) if isinstance(array, da.Array) else da.from_array(array, chunks)
-        arguments += [lazy, tuple(axes)]
+        already = isinstance(array, da.Array)
+        block = array.rechunk(chunks) if already else da.from_array(array, chunks)
+        arguments += [block, tuple(axes)]
     samples = tuple(range(n_axes))
     token = tokenize(
         job.kernel, job.model, job.targets, dict(job.static), job.good_band, *arguments
@@ -142,17 +143,17 @@ def _later(job: Job, whole: Mapping[str, Any], n_axes: int) -> dict[str, Any]:
     out = {}
     for name in job.outputs:
         sizes = [job.sizes[d] for d in job.dims(name)]
-        axes = tuple(range(n_axes, n_axes + len(sizes)))
+        new = tuple(range(n_axes, n_axes + len(sizes)))
         dtype = job.dtype(name)
         out[name] = da.blockwise(
             _pick,
-            (*samples, *axes),
+            (*samples, *new),
             answers,
             samples,
             key=name,
-            new_axes=dict(zip(axes, sizes, strict=True)),
+            new_axes=dict(zip(new, sizes, strict=True)),
             dtype=dtype,
-            meta=np.empty((0,) * (n_axes + len(axes)), dtype=dtype),
+            meta=np.empty((0,) * (n_axes + len(new)), dtype=dtype),
             name=f"xrxai-{name}-{token}",
         )
     return out

@@ -185,7 +185,7 @@ def _nothing_valid(place: Cube, mask: xr.DataArray | np.ndarray | None) -> str:
             "is True where pixels are dropped."
         )
     good = place.data.isel({place.band: np.flatnonzero(place.good_band)})
-    gone = np.isnan(good).all([d for d in good.dims if d != place.band])
+    gone = good.isnull().all([d for d in good.dims if d != place.band])
     if bool(gone.any()) and not bool(gone.all()):
         others = [str(d) for d in place.data.dims if d != place.band]
         first = np.flatnonzero(place.good_band)[np.flatnonzero(gone.values)[0]]

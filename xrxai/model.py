@@ -106,11 +106,14 @@ class Model:
 
     def __post_init__(self) -> None:
         """Settle what is left open and refuse what cannot be."""
-        settle = lambda key, value: object.__setattr__(self, key, value)  # noqa: E731
+
+        def settle(key: str, value: Any) -> None:
+            object.__setattr__(self, key, value)
+
         if isinstance(self.forward, type):
             raise ModelError(
-                f"{self.forward.__name__} is a class, not a model; "
-                f"make one first: Model({self.forward.__name__}(...), ...)."
+                f"{self.forward.__name__} is a class, and a model made of it is needed; "
+                f"type Model({self.forward.__name__}(...), ...)."
             )
         estimator = self.is_estimator
         if not callable(self.forward) and not estimator and not self.is_program:

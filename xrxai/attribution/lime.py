@@ -142,7 +142,7 @@ def lime_spectral(
         fit,
         groups["group_of_band"],
         baseline,
-        coords={k: c.variable for k, c in groups.coords.items() if c.dims == ("group",)},
+        coords={str(k): c.variable for k, c in groups.coords.items() if c.dims == ("group",)},
         options={"bands": names, "overlap": overlap, "ungrouped": ungrouped},
         seed=seed,
         device=device,

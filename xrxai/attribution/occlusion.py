@@ -165,7 +165,7 @@ def _band_windows(
 
 @spec(
     {
-        "attribution": Output(("target", "band"), "loss of score without the band's windows"),
+        "attribution": Output(("target", "band"), "mean loss of score"),
         "window_effect": Output(("target", "window"), "loss of score without the window"),
     },
     needs="forward",
@@ -299,7 +299,7 @@ def _pair(value: int | tuple[int, int], name: str) -> tuple[int, int]:
 
 @spec(
     {
-        "attribution": Output(("target", "y", "x"), "loss of score without the pixel's windows"),
+        "attribution": Output(("target", "y", "x"), "mean loss of score"),
         "window_effect": Output(("target", "window"), "loss of score without the window"),
     },
     needs="forward",

@@ -126,7 +126,8 @@ def _blur(place: Cube, valid: xr.DataArray, sigma: float) -> xr.DataArray:
         width = (0.0,) * (values.ndim - 2) + (sigma, sigma)
         top = gaussian_filter(np.where(keep, values, 0.0), width, mode="nearest")
         share = gaussian_filter(keep.astype(top.dtype), width[-keep.ndim :], mode="nearest")
-        return np.divide(top, share, out=np.zeros_like(top), where=share > 1e-6)
+        out: np.ndarray = np.divide(top, share, out=np.zeros_like(top), where=share > 1e-6)
+        return out
 
     data = place.data.astype(float) if place.data.dtype.kind != "f" else place.data
     data = data.where(xr.DataArray(place.good_band, dims=place.band), 0.0)

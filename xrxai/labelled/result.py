@@ -35,9 +35,12 @@ def build(
     for name, array in arrays.items():
         about = spec.outputs.get(name)
         order = _order(place, array)
-        attrs = {}
+        attrs: dict[str, Any] = {}
         if about is not None:
             attrs = {"long_name": about.long_name, "units": _units(about.units, units, place)}
+        if name == "attribution":
+            # Tells figures which colours to use; whether values happen to be positive does not.
+            attrs["signed"] = int(not provenance["options"].get("absolute", False))
         out[name] = array.transpose(*order).assign_attrs(attrs)
     if "target_pixels" in out:
         out |= _absent(place, out["target_pixels"], provenance)
@@ -66,7 +69,7 @@ def context(place: Cube, valid: xr.DataArray) -> dict[str, xr.DataArray]:
         colours = {name: near(place, nm) for name, nm in RGB_NM.items()}
         if all(c is not None and c.size for c in colours.values()):
             out["rgb"] = _rgb(place, valid, colours)
-    over = pixels or [d for d in place.data.dims if d != place.band]
+    over = pixels or [str(d) for d in place.data.dims if d != place.band]
     step = 1
     if over:
         total = int(np.prod([place.data.sizes[d] for d in over]))

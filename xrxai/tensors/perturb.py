@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xrxai.tensors.run import batches
 from xrxai.tensors.score import Score
 
 
@@ -21,12 +22,11 @@ def evaluate(score: Score, x: Tensor, baseline: Tensor, on: np.ndarray, part: Te
     table = torch.as_tensor(np.hstack([always, on]), device=x.device)
     out = torch.empty((n, m, score.n_targets), dtype=x.dtype, device=x.device)
     batch = score.batch(x)
-    rows = max(1, batch // m)
     with torch.inference_mode():
-        for i in torch.arange(n, device=x.device).split(rows):
+        for i in batches(n, batch // m, x.device):
             b = baseline[i] if baseline.shape[0] > 1 else baseline
             where = part[i] if part.shape[0] > 1 else part
-            for j in torch.arange(m, device=x.device).split(max(1, batch // len(i))):
+            for j in batches(m, batch // len(i), x.device):
                 # (patterns, samples or 1, *f) -> samples first
                 keep = table[j][:, where].transpose(0, 1)
                 z = torch.where(keep, x[i].unsqueeze(1), b.unsqueeze(1))
@@ -62,13 +62,13 @@ def _occlude(
     out = torch.empty((n, m, score.n_targets), dtype=x.dtype, device=x.device)
     batch = score.batch(x)
     with torch.inference_mode():
-        for i in torch.arange(n, device=x.device).split(max(1, batch // m)):
-            for j in torch.arange(m).split(max(1, batch // len(i))):
+        for i in batches(n, batch // m, x.device):
+            for j in batches(m, batch // len(i), x.device):
                 z = x[i].unsqueeze(1).repeat(1, len(j), *[1] * (x.ndim - 1))
                 for row, w in enumerate(j.tolist()):
                     z[:, row][(slice(None), *windows[w])] = b[i][(slice(None), *windows[w])]
                 s = score(z.flatten(0, 1), i.repeat_interleave(len(j)))
-                out[i[:, None], j.to(x.device)] = s.view(len(i), len(j), -1)
+                out[i[:, None], j] = s.view(len(i), len(j), -1)
     return out
 
 

@@ -145,6 +145,12 @@ class Runner:
         )
 
 
+def batches(n: int, size: int, device: torch.device) -> Iterator[Tensor]:
+    """Positions 0..n-1, at most `size` at a time."""
+    for start in range(0, n, max(1, size)):
+        yield torch.arange(start, min(start + max(1, size), n), device=device)
+
+
 class XrxaiAnswer(Exception):
     """An answer of the model that cannot be used; told apart from its own errors."""
 

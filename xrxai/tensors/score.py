@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xrxai.errors import ModelError
-from xrxai.tensors.run import Runner
+from xrxai.tensors.run import Runner, batches
 
 
 class Score:
@@ -67,9 +67,9 @@ class Score:
 
     def plain(self, x: Tensor, clean: bool = False) -> Tensor:
         """Scores (n, target) of one variant per sample, batched, without gradients."""
-        rows = torch.arange(x.shape[0])
         with torch.inference_mode():
-            return torch.cat([self(x[i], i.to(x.device), clean) for i in rows.split(self.batch(x))])
+            rows = batches(x.shape[0], self.batch(x), x.device)
+            return torch.cat([self(x[i], i, clean) for i in rows])
 
     def _reduced(self, out: Tensor, of: Tensor, clean: bool) -> Tensor:
         """Sum a map (n, all targets, y, x) into scores (n, target)."""
@@ -130,7 +130,7 @@ def gradients(score: Score, x: Tensor) -> tuple[Tensor, Tensor]:
     slopes = torch.empty(
         (x.shape[0], score.n_targets, *x.shape[1:]), dtype=x.dtype, device=x.device
     )
-    for i in torch.arange(x.shape[0], device=x.device).split(score.batch(x)):
+    for i in batches(x.shape[0], score.batch(x), x.device):
         out[i], slopes[i] = gradient(score, x[i], i, clean=True)
     return out, slopes
 
@@ -144,8 +144,8 @@ def mean_gradient(
     at = torch.as_tensor(nodes, dtype=end.dtype, device=end.device)
     share = torch.as_tensor(weights, dtype=end.dtype, device=end.device)
     batch = score.batch(end)
-    for i in torch.arange(n, device=end.device).split(max(1, batch // m)):
-        for j in torch.arange(m, device=end.device).split(max(1, batch // len(i))):
+    for i in batches(n, batch // m, end.device):
+        for j in batches(m, batch // len(i), end.device):
             step = at[j].view(1, -1, *[1] * (end.ndim - 1))
             way = start[i].unsqueeze(1) + step * (end[i] - start[i]).unsqueeze(1)
             _, slope = gradient(score, way.flatten(0, 1), i.repeat_interleave(len(j)))

@@ -9,6 +9,8 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from xrxai.tensors.run import batches
+
 _SWEEPS = 10_000
 _FOLDS = 5
 _FIT_VALUES = 4_000_000
@@ -34,13 +36,16 @@ def fit(
     resamples: np.ndarray | None,
 ) -> Fit:
     """Fit scores y (n, m, target) on patterns (m, g), in float64, some samples at a time."""
-    exact = {"dtype": torch.float64, "device": y.device}
-    design, share = torch.as_tensor(on, **exact), torch.as_tensor(weight, **exact)
-    repeats = None if resamples is None else torch.as_tensor(resamples, **exact)
+
+    def exact(array: np.ndarray) -> Tensor:
+        return torch.as_tensor(array, dtype=torch.float64, device=y.device)
+
+    design, share = exact(on), exact(weight)
+    repeats = None if resamples is None else exact(resamples)
     columns = y.shape[2] * max(on.shape[0], 0 if repeats is None else len(repeats) * on.shape[1])
     parts = []
-    for block in y.split(max(1, _FIT_VALUES // columns)):
-        some = block.double()
+    for i in batches(len(y), _FIT_VALUES // columns, y.device):
+        some = y[i].double()
         if repeats is None:
             parts.append(ridge(design, share, some, alpha))
         else:
@@ -147,9 +152,7 @@ def _descend(on: Tensor, weights: Tensor, z: Tensor, alpha: float) -> tuple[Tens
         change = 0.0
         for j in range(on.shape[1]):
             d = diagonal[:, j, None, None]
-            rest = (
-                cross[..., j] - torch.einsum("rnkh,rh->rnk", beta, gram[:, j]) + d * beta[..., j]
-            )
+            rest = cross[..., j] - torch.einsum("rnkh,rh->rnk", beta, gram[:, j]) + d * beta[..., j]
             shrunk = torch.sign(rest) * (rest.abs() - alpha).clamp(min=0)
             new = torch.where(d > 1e-12, shrunk / d.clamp(min=1e-12), torch.zeros_like(shrunk))
             change = max(change, float((new - beta[..., j]).abs().max()))
