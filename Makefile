@@ -1,8 +1,8 @@
 # Everything here runs in a virtual environment of its own, .venv, made at the first call from
 # constraints.txt and made anew in place when pyproject.toml or constraints.txt changes.
 #
-#   make demo        explain a synthetic scene, print and draw what comes out
-#   make test        unit tests and the examples in docstrings
+#   make demo        train on a real cube, explain, check against the truth: demo-output/
+#   make test        unit tests, the examples in docstrings, the notebooks
 #   make lint        formatting rules, types, floors, docstrings, spelling
 #   make docs        the documentation, warnings are errors: build/docs/index.html
 #   make notebooks   run every notebook; executed copies in build/notebooks go into `make docs`
@@ -44,7 +44,7 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	@$(PY) -m xrxai.demo
 
-test: unit doctest
+test: doctest notebooks unit
 
 unit: $(READY)
 	$(TEST_ENV) $(PY) -m pytest -n $(JOBS) $(PYTEST_ARGS) $(TESTS)
