@@ -92,7 +92,9 @@ def _context(source: xr.DataArray) -> dict[str, xr.DataArray]:
     if all(p.size for p in planes):
         rgb = np.stack([inside.values[p].mean(axis=0) for p in planes])
         out["rgb"] = xr.DataArray(
-            rgb, dims=("channel", "y", "x"), coords={"channel": ["red", "green", "blue"]},
+            rgb,
+            dims=("channel", "y", "x"),
+            coords={"channel": ["red", "green", "blue"]},
             attrs={"wavelengths": "R 660 · G 550 · B 480 nm"},
         )
     flat = inside.values.reshape(nm.size, -1)
@@ -100,7 +102,9 @@ def _context(source: xr.DataArray) -> dict[str, xr.DataArray]:
     spectrum = np.stack([flat.mean(axis=1), *np.percentile(flat, (5, 95), axis=1)])
     spectrum[:, ~good] = np.nan
     out["spectrum"] = xr.DataArray(
-        spectrum, dims=("statistic", "band"), coords={"statistic": ["mean", "p05", "p95"]},
+        spectrum,
+        dims=("statistic", "band"),
+        coords={"statistic": ["mean", "p05", "p95"]},
         attrs=dict(source.attrs),
     )
     return out
@@ -113,8 +117,16 @@ def _finish(
     made = made.assign_coords({k: c for k, c in source.coords.items() if k != "valid"})
     made["attribution"].attrs = {"long_name": "attribution", "units": units}
     made.attrs = {
-        "method": method, "options": json.dumps({}), "seed": 0, "references": "", "model": "net",
-        "model_hash": "0", "versions": "{}", "band_dim": "band", "y_dim": "y", "x_dim": "x",
+        "method": method,
+        "options": json.dumps({}),
+        "seed": 0,
+        "references": "",
+        "model": "net",
+        "model_hash": "0",
+        "versions": "{}",
+        "band_dim": "band",
+        "y_dim": "y",
+        "x_dim": "x",
     }
     return made
 
@@ -147,10 +159,12 @@ def gradient(
     scales = 1.0 + np.arange(len(targets))
     attribution = xr.DataArray(
         (scales[:, None, None, None] * values).astype(np.float32),
-        dims=("target", "band", "y", "x"), coords={"target": list(targets)},
+        dims=("target", "band", "y", "x"),
+        coords={"target": list(targets)},
     )
     return _finish(
-        source, "integrated_gradients",
+        source,
+        "integrated_gradients",
         {
             "attribution": attribution,
             "prediction": _by_target(2.4, targets),
@@ -193,12 +207,15 @@ def lime_spectral(
     parts = {
         name: xr.DataArray(np.outer(scales, v), dims=("target", "group"), coords=coords)
         for name, v in (
-            ("attribution", value), ("standard_error", half / 1.96), ("ci_low", value - half),
+            ("attribution", value),
+            ("standard_error", half / 1.96),
+            ("ci_low", value - half),
             ("ci_high", value + half),
         )
     }
     return _finish(
-        source, "lime_spectral",
+        source,
+        "lime_spectral",
         {
             **parts,
             "group_of_band": xr.DataArray(number, dims="band"),
@@ -215,9 +232,7 @@ def lime_per_pixel(source: xr.DataArray | None = None) -> xr.Dataset:
     """Of a model of single spectra: a coefficient per group and pixel."""
     source = cube() if source is None else source
     plain = lime_spectral(source)
-    field = xr.DataArray(
-        np.where(source["valid"].values, _spread(source), np.nan), dims=("y", "x")
-    )
+    field = xr.DataArray(np.where(source["valid"].values, _spread(source), np.nan), dims=("y", "x"))
     made = plain.drop_vars(["fidelity", "fidelity_heldout", "prediction", "baseline_prediction"])
     for name in ("attribution", "standard_error", "ci_low", "ci_high"):
         attrs = made[name].attrs
@@ -246,18 +261,22 @@ def lime_spatial(source: xr.DataArray | None = None, *, across: int = 6) -> xr.D
     count = int(ids.max())
     strength = np.array([_spread(source)[ids == k].mean() for k in range(1, count + 1)])
     coords = {
-        "target": ["K"], "segment": np.arange(1, count + 1),
+        "target": ["K"],
+        "segment": np.arange(1, count + 1),
         "segment_size": ("segment", np.bincount(ids.ravel(), minlength=count + 1)[1:]),
     }
     parts = {
         name: xr.DataArray(v[None], dims=("target", "segment"), coords=coords)
         for name, v in (
-            ("attribution", strength), ("standard_error", np.full(count, 0.1)),
-            ("ci_low", strength - 0.2), ("ci_high", strength + 0.2),
+            ("attribution", strength),
+            ("standard_error", np.full(count, 0.1)),
+            ("ci_low", strength - 0.2),
+            ("ci_high", strength + 0.2),
         )
     }
     return _finish(
-        source, "lime_spatial",
+        source,
+        "lime_spatial",
         {
             **parts,
             "segment_of_pixel": xr.DataArray(ids, dims=("y", "x")),
@@ -269,12 +288,11 @@ def lime_spatial(source: xr.DataArray | None = None, *, across: int = 6) -> xr.D
 
 def occlusion_spectral(source: xr.DataArray | None = None) -> xr.Dataset:
     source = cube() if source is None else source
-    value = 40 * np.where(
-        source["good_band"].values, _along(source["wavelength"].values), np.nan
-    )
+    value = 40 * np.where(source["good_band"].values, _along(source["wavelength"].values), np.nan)
     attribution = xr.DataArray(value[None], dims=("target", "band"), coords={"target": ["K"]})
     return _finish(
-        source, "occlusion_spectral",
+        source,
+        "occlusion_spectral",
         {"attribution": attribution, "prediction": _by_target(2.4, ("K",))},
     )
 
@@ -283,7 +301,8 @@ def occlusion_spatial(source: xr.DataArray | None = None, *, positive: bool = Fa
     source = cube() if source is None else source
     value = np.where(source["valid"].values, _spread(source), np.nan)
     attribution = xr.DataArray(
-        (np.abs(value) if positive else value)[None], dims=("target", "y", "x"),
+        (np.abs(value) if positive else value)[None],
+        dims=("target", "y", "x"),
         coords={"target": ["K"]},
     )
     return _finish(source, "occlusion_spatial", {"attribution": attribution})

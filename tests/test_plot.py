@@ -141,8 +141,13 @@ def test_figsize_and_titles() -> None:
 def test_an_absent_target_and_a_median_are_said() -> None:
     why = cases.lime_per_pixel()
     why["target_absent"] = ("target", [True])
-    assert plot.spectral(why).get_suptitle().replace("\n", " — ").startswith(
-        "LIME, band groups — target “K” (absent from the prediction) — median surrogate R² 0."
+    assert (
+        plot.spectral(why)
+        .get_suptitle()
+        .replace("\n", " — ")
+        .startswith(
+            "LIME, band groups — target “K” (absent from the prediction) — median surrogate R² 0."
+        )
     )
 
 
@@ -288,7 +293,9 @@ def test_segment_edges_are_the_edges_of_pixels() -> None:
     placed = grid(xr.DataArray(ids, dims=("y", "x")), "y", "x")
     lines = {tuple(map(tuple, line)) for line in pixel_edges(ids, placed).tolist()}
     assert lines == {
-        ((1.5, -0.5), (1.5, 0.5)), ((0.5, 0.5), (0.5, 1.5)), ((0.5, 0.5), (1.5, 0.5)),
+        ((1.5, -0.5), (1.5, 0.5)),
+        ((0.5, 0.5), (0.5, 1.5)),
+        ((0.5, 0.5), (1.5, 0.5)),
     }
 
 
@@ -370,9 +377,10 @@ def test_measured_pixels_outside_the_mask_are_pale_and_missing_ones_transparent(
 def test_stretches() -> None:
     source = cases.cube(crs=None)
     inside = source["valid"].values
-    plain = np.stack([
-        source.values[np.abs(cases.WAVELENGTH - nm) <= 15].mean(0) for nm in (660, 550, 480)
-    ], axis=-1)
+    plain = np.stack(
+        [source.values[np.abs(cases.WAVELENGTH - nm) <= 15].mean(0) for nm in (660, 550, 480)],
+        axis=-1,
+    )
 
     def shown(stretch: Any) -> np.ndarray:
         colours: np.ndarray = plot.rgb(source, stretch=stretch).images[0].get_array()[inside, :3]
@@ -612,7 +620,11 @@ def test_bars_have_the_colour_of_their_sign_and_the_order_of_wavelength() -> Non
     assert ax.get_title(loc="left") == "Band groups (95 % CI)"
     by_value = plot.bars(why, sort="value")
     assert [t.get_text() for t in by_value.get_yticklabels()] == [
-        "Red edge", "Green", "Blue", "NIR", "Red",
+        "Red edge",
+        "Green",
+        "Blue",
+        "NIR",
+        "Red",
     ]
     with raises_exactly(
         OptionError, "sort='size' is not known; choose one of 'wavelength', 'value'."
@@ -625,8 +637,9 @@ def test_bars_of_bands_sum_over_the_group_and_average_over_pixels() -> None:
     ax = plot.bars(why)
     nm = cases.WAVELENGTH
     values = why["attribution"].isel(target=0)
-    for patch, (low, high) in zip(ax.patches, [(450, 520), (520, 600), (630, 690), (690, 785),
-                                               (785, 1300)], strict=True):
+    for patch, (low, high) in zip(
+        ax.patches, [(450, 520), (520, 600), (630, 690), (690, 785), (785, 1300)], strict=True
+    ):
         expected = values.isel(band=(nm >= low) & (nm < high)).sum("band", min_count=1).mean()
         assert patch.get_width() == pytest.approx(float(expected), rel=1e-4, abs=1e-9)
     lows, highs = error_bars(ax, "x").T
@@ -858,7 +871,8 @@ def test_only_the_target_that_is_drawn_is_computed() -> None:
     eager = plot.overview(why, target="K")
     for name in ("attribution",):
         np.testing.assert_allclose(
-            panel(figure, name).images[0].get_array(), panel(eager, name).images[0].get_array(),
+            panel(figure, name).images[0].get_array(),
+            panel(eager, name).images[0].get_array(),
             rtol=1e-5,
         )
     widths = [[p.get_width() for p in panel(f, "groups").patches] for f in (figure, eager)]

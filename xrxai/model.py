@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
-import pickle
-from collections.abc import Callable, Iterable, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any, Literal
 
@@ -26,8 +28,9 @@ class Model:
     ----------
     forward : torch.nn.Module, ScriptModule, ExportedProgram, callable or estimator
         What answers. Networks are run in evaluation mode with frozen parameters and given
-        back as found. A plain callable gets a tensor and returns one (see `arrays`). A
-        scikit-learn estimator takes spectra; a classifier answers by ``predict_proba``.
+        back as found, also those that a plain callable names. A plain callable gets a tensor
+        and returns one (see `arrays`). A scikit-learn estimator takes spectra; a classifier
+        answers by ``predict_proba``.
     takes : {"spectrum", "patch"}
         Its input: ``"spectrum"`` is ``(n, band)``, a sample is a pixel; ``"patch"`` is
         ``(n, band, y, x)``, a sample is a whole cube. Optional for estimators.
@@ -263,27 +266,43 @@ class Model:
             raise TargetError(f"target={asked!r} names an output twice; name each once.")
         return found
 
-    def weights_hash(self) -> str:
-        """Fingerprint of the weights (blake2b), or of the code of a plain callable."""
-        digest = hashlib.blake2b(digest_size=16)
-        state = getattr(self.forward, "state_dict", None)
-        state = state() if callable(state) else state
-        if state:
-            import torch
+    def networks(self) -> list[Any]:
+        """Networks that answer: `forward` itself, or those that a callable names."""
+        if self.is_estimator:
+            return []
+        import torch
 
-            for key, value in state.items():
-                raw = value.detach().cpu().contiguous().flatten().view(torch.uint8)
-                digest.update(key.encode())
-                digest.update(raw.numpy().tobytes())
-            digest.update(type(self.forward).__qualname__.encode())
-        else:
+        call: Any = self.forward
+        found: list[Any] = [call]
+        while isinstance(call, functools.partial):
+            found += [*call.args, *call.keywords.values(), call.func]
+            call = call.func
+        if not isinstance(call, torch.nn.Module):
+            found.append(getattr(call, "__self__", None))
+            found += getattr(call, "__dict__", {}).values()
+            with contextlib.suppress(TypeError, ValueError):  # not written in Python
+                used = inspect.getclosurevars(call)
+                found += [*used.nonlocals.values(), *used.globals.values()]
+        kept = {id(thing): thing for thing in found if isinstance(thing, torch.nn.Module)}
+        return list(kept.values())
+
+    def weights_hash(self) -> str:
+        """Fingerprint (blake2b) of weights and architecture, or of what a callable holds."""
+        digest = hashlib.blake2b(digest_size=16)
+        networks = [self.forward] if self.is_program else self.networks()
+        if not any(network is self.forward for network in networks):
             digest.update(_pickled(self.forward))
+        for network in networks:
+            for piece in _pieces(network):
+                digest.update(piece)
         return digest.hexdigest()
 
     def __dask_tokenize__(self) -> tuple[str, ...]:
         """Give dask a stable name for graphs: weights and options."""
-        options = [repr(getattr(self, f.name)) for f in fields(self) if f.name != "forward"]
-        return (type(self).__qualname__, self.weights_hash(), *options)
+        apart = ("forward", "prepare")
+        options = [repr(getattr(self, f.name)) for f in fields(self) if f.name not in apart]
+        prepare = hashlib.blake2b(_pickled(self.prepare)).hexdigest()
+        return (type(self).__qualname__, self.weights_hash(), prepare, *options)
 
     def __repr__(self) -> str:
         """One line: name, input, outputs."""
@@ -305,10 +324,51 @@ def _fitted(estimator: Any) -> bool:
     return True
 
 
-def _pickled(thing: Any) -> bytes:
-    try:
-        return pickle.dumps(thing)
-    except Exception:  # lambdas, closures: any error type, depending on what they hold
-        import cloudpickle
+def _pieces(network: Any) -> Iterator[bytes]:
+    """What makes a network answer as it does, whatever its mode and gradients."""
+    import torch
 
-        return bytes(cloudpickle.dumps(thing))
+    state = network.state_dict
+    for key, value in (state() if callable(state) else state).items():
+        yield str(key).encode()
+        if isinstance(value, torch.Tensor):
+            yield value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+        else:
+            yield _pickled(value)
+    if hasattr(network, "graph_module"):  # torch.export
+        yield str(network.graph_module.code).encode()
+        return
+    for key, part in network.named_modules():
+        plain = {
+            k: v
+            for k, v in sorted(vars(part).items())
+            if k != "training" and not k.startswith("_") and isinstance(v, bool | int | float | str)
+        }
+        yield f"{key} {type(part).__module__}.{type(part).__qualname__} {plain}".encode()
+        code = getattr(type(part).forward, "__code__", None)
+        if isinstance(part, torch.jit.ScriptModule):
+            with contextlib.suppress(RuntimeError, AttributeError):  # a part without forward
+                yield str(part.code).encode()
+        elif code is not None:
+            yield code.co_code + repr(code.co_names).encode()
+
+
+def _pickled(thing: Any) -> bytes:
+    """Bytes of a callable or an estimator; networks in it are counted by `_pieces`."""
+    import io
+    import sys
+
+    import cloudpickle
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        def persistent_id(self, obj: Any) -> str | None:
+            torch = sys.modules.get("torch")
+            apart = torch is not None and isinstance(obj, torch.nn.Module)
+            return type(obj).__qualname__ if apart else None
+
+    stream = io.BytesIO()
+    try:
+        Pickler(stream).dump(thing)
+    except Exception:  # locks, handles: any error type, depending on what it holds
+        return repr(thing).encode()
+    return stream.getvalue()

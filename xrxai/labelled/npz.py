@@ -14,7 +14,18 @@ from xrxai.errors import BandError, CubeError
 
 
 def wavelength_list(name: str) -> np.ndarray:
-    """Read a list of band centres in nm, (band,), that ships with the package."""
+    """Read a list of band centres that ships with the package.
+
+    Parameters
+    ----------
+    name : {"hyperview", "sentinel2"}
+        Of 150 and 13 bands.
+
+    Returns
+    -------
+    array (band,)
+        Nanometres, in band order.
+    """
     text = files("xrxai").joinpath("datasets", f"{name}_wavelengths_nm.txt").read_text("utf-8")
     return np.array([float(v) for v in text.replace("\n", ",").split(",") if v.strip()])
 

@@ -224,13 +224,24 @@ def shade(ax: Axes, groups: list[Group], axis: Axis, *, alpha: float) -> None:
         for low, high in group.intervals:
             if np.isfinite(low):
                 ax.axvspan(
-                    low, high, color=group.colour, alpha=alpha, linewidth=0, zorder=0,
+                    low,
+                    high,
+                    color=group.colour,
+                    alpha=alpha,
+                    linewidth=0,
+                    zorder=0,
                     gid=f"group:{group.name}",
                 )
     for low, high in axis.runs(~axis.good):
         ax.axvspan(
-            low, high, facecolor="#e4e4e4", edgecolor="#9a9a9a", hatch="////", linewidth=0,
-            zorder=0.5, gid="bad_bands",
+            low,
+            high,
+            facecolor="#e4e4e4",
+            edgecolor="#9a9a9a",
+            hatch="////",
+            linewidth=0,
+            zorder=0.5,
+            gid="bad_bands",
         )
 
 
@@ -252,9 +263,17 @@ def name_groups(ax: Axes, groups: list[Group], axis: Axis) -> float:
             continue  # no room left: the bars name it
         taken = place + half
         ax.annotate(
-            group.name, ((low + high) / 2, 1.0), xycoords=("data", "axes fraction"),
-            xytext=(0, 2.5), textcoords="offset points", ha="center", va="bottom",
-            fontsize=7.5, color=group.colour, rotation=0 if flat else 90, gid="group_name",
+            group.name,
+            ((low + high) / 2, 1.0),
+            xycoords=("data", "axes fraction"),
+            xytext=(0, 2.5),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            fontsize=7.5,
+            color=group.colour,
+            rotation=0 if flat else 90,
+            gid="group_name",
         )
         height = max(height, 9.0 if flat else length + 3.0)
     return height

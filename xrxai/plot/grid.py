@@ -83,20 +83,31 @@ def grid(source: xr.Dataset | xr.DataArray, y: str, x: str) -> Grid:
     if reference.geographic:
         narrowing = max(math.cos(math.radians(float(down.mean()))), 0.01)
         return Grid(
-            rows, columns, *edges, f"longitude [°E]{epsg}", "latitude [°N]",
-            1.0 / narrowing, METRES_PER_DEGREE * narrowing,
+            rows,
+            columns,
+            *edges,
+            f"longitude [°E]{epsg}",
+            "latitude [°N]",
+            1.0 / narrowing,
+            METRES_PER_DEGREE * narrowing,
         )
     return Grid(
-        rows, columns, *edges, f"easting [{reference.unit}]{epsg}", f"northing [{reference.unit}]",
-        1.0, reference.metres,
+        rows,
+        columns,
+        *edges,
+        f"easting [{reference.unit}]{epsg}",
+        f"northing [{reference.unit}]",
+        1.0,
+        reference.metres,
     )
 
 
 def draw_image(ax: Axes, placed: Grid, image: NDArray[Any], step: int, scaled: Scale | None) -> Any:
     """Draw a raster (y, x) or (y, x, rgba) taken at every `step`-th pixel, and label the axes."""
     # The last of every k-th pixels may stand for fewer than k: it is drawn k wide and cut off.
-    right, bottom = placed.column_edges(np.array(image.shape[1] * step)), placed.row_edges(
-        np.array(image.shape[0] * step)
+    right, bottom = (
+        placed.column_edges(np.array(image.shape[1] * step)),
+        placed.row_edges(np.array(image.shape[0] * step)),
     )
     extent = (placed.left, float(right), float(bottom), placed.top)
     drawn: AxesImage
@@ -104,8 +115,12 @@ def draw_image(ax: Axes, placed: Grid, image: NDArray[Any], step: int, scaled: S
         drawn = ax.imshow(image, extent=extent, interpolation="nearest")
     else:
         drawn = ax.imshow(
-            image, extent=extent, interpolation="nearest",
-            cmap=scaled.cmap, vmin=scaled.low, vmax=scaled.high,
+            image,
+            extent=extent,
+            interpolation="nearest",
+            cmap=scaled.cmap,
+            vmin=scaled.low,
+            vmax=scaled.high,
         )
     dress(ax, placed)
     return drawn
@@ -148,13 +163,24 @@ def scale_bar(ax: Axes, placed: Grid) -> None:
     text = f"{metres / 1000:g} km" if metres >= 1000 else f"{metres:g} m"
     start, length = 0.05, metres / placed.metres / width
     ax.plot(
-        [start, start + length], [0.055, 0.055], transform=ax.transAxes, color="white",
-        linewidth=2.2, solid_capstyle="butt", gid="scale_bar",
+        [start, start + length],
+        [0.055, 0.055],
+        transform=ax.transAxes,
+        color="white",
+        linewidth=2.2,
+        solid_capstyle="butt",
+        gid="scale_bar",
         path_effects=[patheffects.Stroke(linewidth=4, foreground="black"), patheffects.Normal()],
     )
     ax.text(
-        start + length / 2, 0.08, text, transform=ax.transAxes, ha="center", va="bottom",
-        fontsize=7.5, path_effects=[patheffects.withStroke(linewidth=2, foreground="white")],
+        start + length / 2,
+        0.08,
+        text,
+        transform=ax.transAxes,
+        ha="center",
+        va="bottom",
+        fontsize=7.5,
+        path_effects=[patheffects.withStroke(linewidth=2, foreground="white")],
     )
 
 

@@ -123,7 +123,7 @@ def spatial(
         ten largest in bold). A DataArray (y, x) of ids outlines those; 0 is outside. False
         draws no lines.
     robust : bool
-        Colour limits at the 98th percentile of |attribution| (99th when nothing is
+        Colour limits at the 98th percentile of ``|attribution|`` (99th when nothing is
         negative); False takes the largest, which a few pixels may decide.
     axes : matplotlib.axes.Axes or mapping of str to Axes, optional
         Where to draw: the map alone, or panels by name out of "true_colour", "attribution"

@@ -54,9 +54,7 @@ def draw_edges(
     ax.add_collection(lines, autolim=False)
 
 
-def draw_ids(
-    ax: Axes, ids: NDArray[Any], placed: Grid, step: int, bold: set[int]
-) -> None:
+def draw_ids(ax: Axes, ids: NDArray[Any], placed: Grid, step: int, bold: set[int]) -> None:
     """Write the number of each segment that has room for it, inside the segment."""
     from matplotlib import patheffects
 
@@ -75,8 +73,13 @@ def draw_ids(
         ax.text(
             float(placed.column_edges((c[nearest] + 0.5) * step)),
             float(placed.row_edges((r[nearest] + 0.5) * step)),
-            str(int(label)), ha="center", va="center", fontsize=6.5, gid="segment_id",
-            fontweight="bold" if int(label) in bold else "normal", clip_on=True,
+            str(int(label)),
+            ha="center",
+            va="center",
+            fontsize=6.5,
+            gid="segment_id",
+            fontweight="bold" if int(label) in bold else "normal",
+            clip_on=True,
             path_effects=[patheffects.withStroke(linewidth=1.8, foreground="white")],
         )
 

@@ -23,9 +23,7 @@ Stretch = Literal["channel", "joint", "none"] | tuple[float, float]
 TRUE_COLOUR = (660.0, 550.0, 480.0)
 WINDOW = 15.0
 NEAREST = 40.0
-BAND_NAMES = (
-    {"red", "r", "b4", "b04"}, {"green", "g", "b3", "b03"}, {"blue", "b", "b2", "b02"}
-)
+BAND_NAMES = ({"red", "r", "b4", "b04"}, {"green", "g", "b3", "b03"}, {"blue", "b", "b2", "b02"})
 PIXELS_FOR_STRETCH = 1_000_000
 
 
@@ -90,10 +88,12 @@ def from_cube(
     data = cube.squeeze(list(found.lead))
     positions, says = _bands(data, found.band, found.wavelength, found.good_band, wavelengths)
     small, step = thin(data, found.y, found.x)
-    colours = np.stack([
-        _mean(small.isel({found.band: p}).transpose(found.band, found.y, found.x), cube.attrs)
-        for p in positions
-    ])
+    colours = np.stack(
+        [
+            _mean(small.isel({found.band: p}).transpose(found.band, found.y, found.x), cube.attrs)
+            for p in positions
+        ]
+    )
     valid = valid_source.transpose(found.y, found.x)
     if dataset is not None and "valid" in dataset:
         names = dict(zip(dataset["valid"].dims, (found.y, found.x), strict=False))

@@ -124,14 +124,18 @@ def read_bars(
         if not found:
             raise ResultError(
                 "There are no band groups to draw as bars: "
-                + ("no group of the palette is on this sensor" if axis.nm
-                   else "the explanation has no wavelengths")
+                + (
+                    "no group of the palette is on this sensor"
+                    if axis.nm
+                    else "the explanation has no wavelengths"
+                )
                 + "; type groups={'name': (low_nm, high_nm)} on a cube with wavelengths."
             )
         summary = per_group(seen, found)
         names, colours = [g.name for g in found], [g.colour for g in found]
-        centre = [float(np.nanmean(g.widest)) if np.isfinite(g.widest[0]) else np.inf
-                  for g in found]
+        centre = [
+            float(np.nanmean(g.widest)) if np.isfinite(g.widest[0]) else np.inf for g in found
+        ]
         shown = np.argsort(centre, kind="stable")
         title = "Band groups" if seen.kind == "groups" else "Band groups, sum over bands"
     if sort == "value":
@@ -155,15 +159,25 @@ def draw_bars(ax: Axes, made: Bars) -> None:
     at = np.arange(len(made.shown))
     value = made.summary.value[made.shown]
     ax.barh(
-        at, np.nan_to_num(value), height=0.62, alpha=0.85,
-        color=[positive if v >= 0 else negative for v in np.nan_to_num(value)], zorder=2,
+        at,
+        np.nan_to_num(value),
+        height=0.62,
+        alpha=0.85,
+        color=[positive if v >= 0 else negative for v in np.nan_to_num(value)],
+        zorder=2,
     )
     if made.summary.error is not None:
         error = made.summary.error[:, made.shown]
         ok = np.isfinite(error).all(axis=0) & np.isfinite(value)
         ax.errorbar(
-            value[ok], at[ok], xerr=error[:, ok], fmt="none", color=LINE_COLOUR, linewidth=1.1,
-            capsize=3.5, zorder=4,
+            value[ok],
+            at[ok],
+            xerr=error[:, ok],
+            fmt="none",
+            color=LINE_COLOUR,
+            linewidth=1.1,
+            capsize=3.5,
+            zorder=4,
         )
     samples = made.summary.samples
     if samples is not None and len(samples) <= MOST_DOTS:
@@ -171,8 +185,15 @@ def draw_bars(ax: Axes, made: Bars) -> None:
         jitter = 0.2 * np.sin(2.4 * np.arange(len(samples)))
         for row, k in enumerate(made.shown):
             ax.plot(
-                samples[:, k], row + jitter, "o", color="black", alpha=0.45, markersize=3,
-                markeredgewidth=0, zorder=3, gid="samples",
+                samples[:, k],
+                row + jitter,
+                "o",
+                color="black",
+                alpha=0.45,
+                markersize=3,
+                markeredgewidth=0,
+                zorder=3,
+                gid="samples",
             )
     ax.axvline(0.0, color="black", linewidth=0.8, zorder=2.5)
     ax.set_yticks(at, [made.names[k] for k in made.shown])

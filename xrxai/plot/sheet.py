@@ -54,7 +54,7 @@ def overview(
     groups : mapping of str to (float, float), optional
         Intervals in nm to shade and sum over; by default those of `spectral`.
     robust : bool
-        Colour limits at the 98th percentile of |attribution|; False takes the largest.
+        Colour limits at the 98th percentile of ``|attribution|``; False takes the largest.
     figsize : tuple of 2 floats, optional
         Width and height in inches; by default they fit the panels.
 
@@ -85,8 +85,10 @@ def overview(
         return _map_page(seen, drawn, picture, figsize)
     strips = read_strips(seen, cube, groups)
     # Occluded windows overlap: their bands do not add up to groups.
-    table = None if seen.dataset.attrs.get("method") == "occlusion_spectral" else (
-        _bars_or_none(strips, groups)
+    table = (
+        None
+        if seen.dataset.attrs.get("method") == "occlusion_spectral"
+        else (_bars_or_none(strips, groups))
     )
     if drawn is None:
         return _spectral_page(seen, picture, strips, table, figsize)

@@ -99,7 +99,8 @@ def read_strips(
     context, label = None, ""
     if not seen.lead:
         if "spectrum" in seen.dataset and set(seen.dataset["spectrum"].dims) == {
-            "statistic", seen.band,
+            "statistic",
+            seen.band,
         }:
             spectrum = seen.dataset["spectrum"]
             chosen = spectrum.transpose("statistic", seen.band).sel(
@@ -142,9 +143,10 @@ def strip_names(read: Strips) -> list[str]:
 def add_strips(figure: Any, read: Strips, place: Any = None) -> dict[str, Axes]:
     """Make the axes of the strips in a figure, or in one cell of its grid."""
     names = strip_names(read)
-    ratios = [1.0, 2.1][-len(names):]
+    ratios = [1.0, 2.1][-len(names) :]
     cells = (
-        figure.add_gridspec(len(names), 1, height_ratios=ratios) if place is None
+        figure.add_gridspec(len(names), 1, height_ratios=ratios)
+        if place is None
         else place.subgridspec(len(names), 1, height_ratios=ratios)
     )
     made: dict[str, Axes] = {}

@@ -113,14 +113,27 @@ def _draw_areas(ax: Axes, read: Strips) -> None:
         _, low = read.axis.line(summary.low)
         _, high = read.axis.line(summary.high)
         ax.fill_between(
-            x, low, high, color=SPREAD_COLOUR, alpha=0.42, linewidth=0, label=summary.interval,
+            x,
+            low,
+            high,
+            color=SPREAD_COLOUR,
+            alpha=0.42,
+            linewidth=0,
+            label=summary.interval,
             zorder=1,
         )
     with np.errstate(invalid="ignore"):
         for colour, where in ((positive, value >= 0), (negative, value <= 0)):
             ax.fill_between(
-                x, 0.0, value, where=where, interpolate=True, color=colour, alpha=0.8,
-                linewidth=0, zorder=2,
+                x,
+                0.0,
+                value,
+                where=where,
+                interpolate=True,
+                color=colour,
+                alpha=0.8,
+                linewidth=0,
+                zorder=2,
             )
     label = "mean" if summary.over == "pixels" else "attribution"
     ax.plot(x, value, color="black", linewidth=1.1, label=label, zorder=3, **_marks(read.axis))
@@ -138,7 +151,13 @@ def _draw_samples(ax: Axes, read: Strips) -> None:
         _, low = read.axis.line(summary.low)
         _, high = read.axis.line(summary.high)
         ax.fill_between(
-            x, low, high, color=EDGE_COLOUR, alpha=0.28, linewidth=0, label=summary.interval,
+            x,
+            low,
+            high,
+            color=EDGE_COLOUR,
+            alpha=0.28,
+            linewidth=0,
+            label=summary.interval,
             zorder=1.8,
         )
     ax.plot(x, value, color=EDGE_COLOUR, linewidth=2.0, label="mean", zorder=3, **_marks(read.axis))
@@ -159,31 +178,57 @@ def _draw_steps(ax: Axes, read: Strips) -> None:
                 [low, high], 0.0, [value, value], color=colour, alpha=0.38, linewidth=0, zorder=2
             )
             ax.plot(
-                [low, high], [value, value], color=colour, linewidth=2.2, solid_capstyle="butt",
-                zorder=3, gid=f"step:{group.name}",
+                [low, high],
+                [value, value],
+                color=colour,
+                linewidth=2.2,
+                solid_capstyle="butt",
+                zorder=3,
+                gid=f"step:{group.name}",
             )
             if summary.samples is not None:
                 ax.hlines(
-                    summary.samples[:, k], low, high, color="#555555", linewidth=0.5, alpha=0.6,
+                    summary.samples[:, k],
+                    low,
+                    high,
+                    color="#555555",
+                    linewidth=0.5,
+                    alpha=0.6,
                     zorder=2.8,
                 )
         for (_, end), (start, _) in zip(group.intervals, group.intervals[1:], strict=False):
             ax.plot(
-                [end, start], [value, value], color=colour, linewidth=0.8, linestyle=(0, (3, 2)),
-                zorder=2.9, gid=f"join:{group.name}",
+                [end, start],
+                [value, value],
+                color=colour,
+                linewidth=0.8,
+                linestyle=(0, (3, 2)),
+                zorder=2.9,
+                gid=f"join:{group.name}",
             )
         if error is None or not np.isfinite(error[:, k]).all():
             continue
         low, high = group.widest
         if summary.over == "pixels":
             ax.fill_between(
-                [low, high], value - error[0, k], value + error[1, k], color=SPREAD_COLOUR,
-                alpha=0.42, linewidth=0, zorder=1, label=summary.interval if k == 0 else None,
+                [low, high],
+                value - error[0, k],
+                value + error[1, k],
+                color=SPREAD_COLOUR,
+                alpha=0.42,
+                linewidth=0,
+                zorder=1,
+                label=summary.interval if k == 0 else None,
             )
         else:
             ax.errorbar(
-                (low + high) / 2, value, yerr=error[:, k : k + 1], color=LINE_COLOUR,
-                linewidth=1.1, capsize=3.5, zorder=4,
+                (low + high) / 2,
+                value,
+                yerr=error[:, k : k + 1],
+                color=LINE_COLOUR,
+                linewidth=1.1,
+                capsize=3.5,
+                zorder=4,
             )
     if summary.over == "pixels" and error is not None:
         _legend(ax, read)
@@ -196,8 +241,9 @@ def _marks(axis: Axis) -> dict[str, Any]:
 def _legend(ax: Axes, read: Strips) -> None:
     """Put the legend into the corner where the data leave most room."""
     summary = read.summary
-    shown = [v for v in (summary.value, summary.low, summary.high, summary.samples)
-             if v is not None]
+    shown = [
+        v for v in (summary.value, summary.low, summary.high, summary.samples) if v is not None
+    ]
     table = np.concatenate([np.atleast_2d(v) for v in shown])
     at = read.axis.x
     if read.seen.kind == "groups":
@@ -205,14 +251,18 @@ def _legend(ax: Axes, read: Strips) -> None:
     bottom, top = ax.get_ylim()
     left, right = read.axis.limits
     room: dict[str, float] = {}
-    for side, inside in (("left", at < left + 0.4 * (right - left)),
-                         ("right", at > right - 0.4 * (right - left))):
+    for side, inside in (
+        ("left", at < left + 0.4 * (right - left)),
+        ("right", at > right - 0.4 * (right - left)),
+    ):
         values = np.append(table[:, inside].ravel(), 0.0)
         values = values[np.isfinite(values)]
         room[f"upper {side}"] = top - float(values.max())
         room[f"lower {side}"] = float(values.min()) - bottom
     corner: Any = max(room, key=lambda name: room[name])
     ax.legend(
-        loc=corner, fontsize=7.5, handlelength=1.8,
+        loc=corner,
+        fontsize=7.5,
+        handlelength=1.8,
         borderaxespad=0.3,
     )

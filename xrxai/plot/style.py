@@ -205,8 +205,9 @@ def named_axes(
     wrong = [name for name in axes if name not in known]
     if wrong or not axes:
         listed = ", ".join(repr(name) for name in known)
-        raise OptionError(f"axes names {', '.join(map(repr, wrong)) or 'nothing'}; "
-                          f"the panels are {listed}.")
+        raise OptionError(
+            f"axes names {', '.join(map(repr, wrong)) or 'nothing'}; the panels are {listed}."
+        )
     return {name: axes[name] for name in known if name in axes}
 
 

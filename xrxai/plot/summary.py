@@ -103,8 +103,11 @@ def _over_samples(seen: View, samples: Floats) -> Summary:
     count = f"{samples.shape[0]} {name if name.endswith('s') else name + 's'}"
     if samples.shape[0] < 2:
         return Summary(mean, None, None, "", samples, count, "samples")
-    spread = _columns(samples, lambda v: v.var(axis=0, ddof=1)[None] if len(v) > 1 else
-                      np.full((1, v.shape[1]), np.nan), 1)[0]
+    spread = _columns(
+        samples,
+        lambda v: v.var(axis=0, ddof=1)[None] if len(v) > 1 else np.full((1, v.shape[1]), np.nan),
+        1,
+    )[0]
     t = np.array([student_t(int(k) - 1) if k > 1 else np.nan for k in n])
     half = t * np.sqrt(spread / np.maximum(n, 1))
     return Summary(mean, mean - half, mean + half, "95 % CI", samples, count, "samples")
@@ -137,10 +140,12 @@ def _bootstrap(values: Floats) -> tuple[Floats, Floats]:
         return nothing, nothing
     rng = np.random.default_rng(0)  # the same picture twice
     n = values.shape[0]
-    drawn = np.stack([
-        _columns(values[rng.integers(0, n, n)], lambda v: v.mean(axis=0)[None], 1)[0]
-        for _ in range(RESAMPLES)
-    ])
+    drawn = np.stack(
+        [
+            _columns(values[rng.integers(0, n, n)], lambda v: v.mean(axis=0)[None], 1)[0]
+            for _ in range(RESAMPLES)
+        ]
+    )
     low, high = _columns(drawn, lambda v: np.percentile(v, (2.5, 97.5), axis=0), 2)
     return low, high
 

@@ -79,8 +79,7 @@ def view(explanation: xr.Dataset, target: str | None = None) -> View:
     }
     dims = [str(d) for d in dataset["attribution"].dims]
     alone = [
-        d for d in dims
-        if d not in (*names.values(), "group", "segment") and dataset.sizes[d] == 1
+        d for d in dims if d not in (*names.values(), "group", "segment") and dataset.sizes[d] == 1
     ]
     dataset = dataset.squeeze(alone)
     lead = tuple(
@@ -119,9 +118,7 @@ def _take_target(explanation: xr.Dataset, target: str | None) -> tuple[xr.Datase
     elif str(target) in labels:
         position = labels.index(str(target))
     else:
-        raise TargetError(
-            f"target={target!r} is not in this explanation; choose one of {listed}."
-        )
+        raise TargetError(f"target={target!r} is not in this explanation; choose one of {listed}.")
     if "target" in explanation.dims:
         explanation = explanation.isel(target=position)
     return explanation, labels[position]

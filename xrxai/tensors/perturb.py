@@ -22,7 +22,7 @@ def evaluate(score: Score, x: Tensor, baseline: Tensor, on: np.ndarray, part: Te
     table = torch.as_tensor(np.hstack([always, on]), device=x.device)
     out = torch.empty((n, m, score.n_targets), dtype=x.dtype, device=x.device)
     batch = score.batch(x)
-    with torch.inference_mode():
+    with torch.no_grad():
         for i in batches(n, batch // m, x.device):
             b = baseline[i] if baseline.shape[0] > 1 else baseline
             where = part[i] if part.shape[0] > 1 else part
@@ -61,7 +61,7 @@ def _occlude(
     b = baseline.expand_as(x)
     out = torch.empty((n, m, score.n_targets), dtype=x.dtype, device=x.device)
     batch = score.batch(x)
-    with torch.inference_mode():
+    with torch.no_grad():
         for i in batches(n, batch // m, x.device):
             for j in batches(m, batch // len(i), x.device):
                 z = x[i].unsqueeze(1).repeat(1, len(j), *[1] * (x.ndim - 1))

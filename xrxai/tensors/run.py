@@ -101,7 +101,7 @@ class Runner:
             call = self.module
             if self.model.is_estimator:
                 call = getattr(self.module, "predict_proba", None) or self.module.predict
-            out = torch.as_tensor(call(z.detach().cpu().numpy()))
+            out = torch.as_tensor(np.array(call(z.detach().cpu().numpy())))
             return out.to(device=self.device, dtype=self.dtype)
         out = self.module(z)
         if not isinstance(out, Tensor):
@@ -162,27 +162,25 @@ def session(model: Model, device: str | None, batch_size: int | None) -> Iterato
         module = model.forward
         if model.is_program:
             module = module.module()
-        weights = list(module.parameters()) if isinstance(module, torch.nn.Module) else []
+        networks = [module] if model.is_program else model.networks()
+        weights = [p for network in networks for p in network.parameters()]
         here = weights[0].device if weights else torch.device("cpu")
         asked = device or model.device
         there = here if asked == "auto" else _device(asked)
         if isinstance(module, torch.nn.Module) and there != here:
             module = copy.deepcopy(module).to(there)
-            weights = list(module.parameters())
+            networks = [module]
         runner = Runner(model, module, there, dtype_of(model), batch_size or model.batch_size)
-        with _as_found(module):
+        with _as_found(networks):
             yield runner
 
 
 @contextlib.contextmanager
-def _as_found(module: Any) -> Iterator[None]:
+def _as_found(networks: list[torch.nn.Module]) -> Iterator[None]:
     """Evaluation mode and frozen parameters, undone also after an error."""
-    if not isinstance(module, torch.nn.Module):
-        yield
-        return
     # The attribute, not .eval(): programs of torch.export refuse the method.
-    modes = [(part, part.training) for part in module.modules()]
-    learns = [(p, p.requires_grad) for p in module.parameters()]
+    modes = [(part, part.training) for network in networks for part in network.modules()]
+    learns = [(p, p.requires_grad) for network in networks for p in network.parameters()]
     try:
         for part, _ in modes:
             part.training = False
@@ -202,11 +200,9 @@ def dtype_of(model: Model) -> torch.dtype:
         return torch.float64 if model.dtype == "float64" else torch.float32
     if model.arrays == "numpy":
         return torch.float64
-    parameters: Callable[[], Any] | None = getattr(model.forward, "parameters", None)
-    for parameter in parameters() if parameters is not None else ():
-        if parameter.dtype == torch.float64:
-            return torch.float64
-    return torch.float32
+    networks = [model.forward] if model.is_program else model.networks()
+    double = any(p.dtype == torch.float64 for network in networks for p in network.parameters())
+    return torch.float64 if double else torch.float32
 
 
 def _device(name: str) -> torch.device:

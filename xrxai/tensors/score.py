@@ -67,7 +67,8 @@ class Score:
 
     def plain(self, x: Tensor, clean: bool = False) -> Tensor:
         """Scores (n, target) of one variant per sample, batched, without gradients."""
-        with torch.inference_mode():
+        # Not inference_mode: what a model caches there could never be differentiated again.
+        with torch.no_grad():
             rows = batches(x.shape[0], self.batch(x), x.device)
             return torch.cat([self(x[i], i, clean) for i in rows])
 

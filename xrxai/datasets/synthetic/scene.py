@@ -15,7 +15,7 @@ from xrxai.errors import BandError, OptionError
 class Truth:
     """What was planted in a scene.
 
-    Attributes
+    Parameters
     ----------
     targets : tuple of str
         What a model of the scene predicts.
@@ -48,7 +48,15 @@ class Truth:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A cube and the truth that was planted in it."""
+    """A cube and the truth that was planted in it.
+
+    Parameters
+    ----------
+    cube : DataArray, ([sample], band, y, x)
+        Reflectance.
+    truth : Truth
+        Which bands and regions matter.
+    """
 
     cube: xr.DataArray
     truth: Truth
