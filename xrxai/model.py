@@ -345,12 +345,14 @@ def _pieces(network: Any) -> Iterator[bytes]:
             if k != "training" and not k.startswith("_") and isinstance(v, bool | int | float | str)
         }
         yield f"{key} {type(part).__module__}.{type(part).__qualname__} {plain}".encode()
-        code = getattr(type(part).forward, "__code__", None)
         if isinstance(part, torch.jit.ScriptModule):
             with contextlib.suppress(RuntimeError, AttributeError):  # a part without forward
                 yield str(part.code).encode()
-        elif code is not None:
-            yield code.co_code + repr(code.co_names).encode()
+            continue
+        code = getattr(type(part).forward, "__code__", None)
+        if code is not None:
+            values = [c for c in code.co_consts if isinstance(c, int | float | str | tuple)]
+            yield code.co_code + repr((code.co_names, values)).encode()
 
 
 def _pickled(thing: Any) -> bytes:

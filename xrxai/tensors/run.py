@@ -229,8 +229,9 @@ def _count(n: int, word: str) -> str:
 def _told(error: Exception) -> str:
     """One line of what went wrong inside the user's code; TorchScript says it last."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    kind = type(error).__name__
-    text = lines[-1] if kind == "Error" and lines else f"{kind}: {(lines or ['no message'])[0]}"
+    text = f"{type(error).__name__}: {(lines or ['no message'])[0]}"
+    if "TorchScript interpreter" in text:
+        text = lines[-1]
     return text if text.endswith((".", "!", "?")) else text + "."
 
 
