@@ -69,7 +69,7 @@ class Model:
         ``"auto"`` runs where the parameters are; ``"cpu"``, ``"cuda"``, ``"cuda:1"`` run a
         copy there.
     batch_size : int, optional
-        Samples per call of the model. Default: as many as fit 16 MiB of input. Results do
+        Samples per call of the model. Default: as many as fit 4 MiB of input (CUDA: 256 MiB). Results do
         not depend on it.
     name : str, optional
         Name written into results. Default: the class or function name.
