@@ -830,13 +830,31 @@ def test_axes_in_a_subfigure_give_the_whole_figure() -> None:
     assert plot.spectral(cases.gradient(), axes=part.add_subplot()) is figure
 
 
+NOTEBOOK = """
+import nbformat.v4 as v4
+from nbclient import NotebookClient
+
+first = "%matplotlib inline\\nfrom tests.plot_cases import gradient; from xrxai import plot"
+ways = ["plot.spectral(gradient())", "figure = plot.spectral(gradient())", "figure",
+        "plot.rgb(gradient());", "plot.spectral(gradient()); plot.spectral(gradient())"]
+cells = [v4.new_code_cell(source) for source in [first, *ways]]
+ran = NotebookClient(v4.new_notebook(cells=cells)).execute()
+print([sum("image/png" in shown.get("data", {}) for shown in cell.outputs) for cell in ran.cells])
+"""
+
+
 def test_a_notebook_shows_a_figure_once() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", NOTEBOOK], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.strip() == "[0, 1, 1, 1, 1, 2]", ran.stderr
+
+
+def test_a_figure_stays_open_outside_notebooks() -> None:
     figure: Any = plot.spectral(cases.gradient())
-    figure._ipython_display_()  # pyplot still holds it, and shows it when the cell ends
-    plt.close(figure)
-    plot.spectral(cases.gradient())  # another one, under the same number
     with pytest.raises(NotImplementedError):  # IPython's word for: show it the usual way
         figure._ipython_display_()
+    assert plt.fignum_exists(figure.number)
     again = pickle.loads(pickle.dumps(figure))
     assert labels(again) == STRIPS
 

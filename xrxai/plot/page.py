@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import matplotlib
 import numpy as np
 from matplotlib._pylab_helpers import Gcf
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+INLINE = ("inline", "module://matplotlib_inline.backend_inline")
+
 
 class Page(Figure):
-    """A figure that leaves showing itself to pyplot, as long as pyplot is about to.
+    """A figure that is shown once: at the end of a cell, or as the value of its last line.
 
-    At the end of a cell the inline backend shows every open figure, and IPython shows the value
-    of the last line: a function that returns a figure would be seen twice.
+    IPython shows the value of the last line, and then the inline backend every open figure: a
+    function that returns a figure would be seen twice.
     """
 
     def _ipython_display_(self) -> None:
-        # No public call tells whether pyplot still holds this very figure: numbers are reused.
-        if any(manager.canvas.figure is self for manager in Gcf.get_all_fig_managers()):
-            return
+        # Both come here. The first one shows it; closed, it is not there for the second.
+        if matplotlib.get_backend() in INLINE:
+            Gcf.destroy_fig(self)
         raise NotImplementedError  # IPython then shows it as it shows any figure
 
 
