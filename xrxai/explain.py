@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -165,7 +166,10 @@ def _bar(case: Case, evaluations: int, progress: bool) -> Iterator[Callable[[int
     if case.place.lazy or not progress:
         yield None
         return
-    from tqdm.auto import tqdm
+    with warnings.catch_warnings():
+        # Without ipywidgets a notebook gets the bar as text: nothing its reader must be told.
+        warnings.simplefilter("ignore")
+        from tqdm.auto import tqdm
 
     valid = case.valid
     if case.model.takes == "patch":
