@@ -133,21 +133,22 @@ REFUSED: list[Case] = [
         "numpy_for_cube",
         lambda: xrxai.saliency(cube().values, patch()),
         CubeError,
-        "A ndarray came where a DataArray is needed; type xrxai.to_cube(...) to make one.",
+        "A numpy array came where a DataArray is needed; type xrxai.to_cube(...) to make one.",
     ),
     (
         "no_band_dim",
         lambda: xrxai.saliency(cube(None).rename(band="a"), patch()),
         CubeError,
         "No dim of ('a', 'y', 'x') is known as the spectral one (names such as 'band' or "
-        "'wavelength', or a coordinate of wavelengths); type band_dim= with its name.",
+        "'wavelength', or a coordinate of wavelengths); name it: "
+        "xrxai.to_cube(cube, band_dim='a').",
     ),
     (
         "two_band_dims",
         lambda: xrxai.saliency(cube(None).rename(band="a", y="band", x="channel"), spectrum()),
         CubeError,
-        "The dims ('band', 'channel') could both be the spectral one; type band_dim= with the"
-        " one that holds the bands.",
+        "The dims ('band', 'channel') could both be the spectral one; say which holds the bands: "
+        "xrxai.to_cube(cube, band_dim='band').",
     ),
     (
         "no_rows_for_patch",
@@ -310,6 +311,14 @@ REFUSED: list[Case] = [
         lambda: mapper(reduction="mean"),
         OptionError,
         "reduction='mean' is not known; choose one of 'frozen_argmax', 'argmax', 'area'.",
+    ),
+    (
+        "reduction_of_one_class",
+        lambda: patch(targets=["cloud"], gives="map"),
+        ModelError,
+        "With the one target 'cloud' every pixel is its own winner, so reduction='frozen_argmax' "
+        "would say nothing; type reduction='area', and activation='sigmoid' if the map holds "
+        "logits.",
     ),
     (
         "unknown_activation",

@@ -77,10 +77,11 @@ def test_spatial_dims_told_to_rioxarray_are_used() -> None:
     [
         (("a", "y", "x"), {},
          "No dim of ('a', 'y', 'x') is known as the spectral one (names such as 'band' or "
-         "'wavelength', or a coordinate of wavelengths); type band_dim= with its name."),
+         "'wavelength', or a coordinate of wavelengths); name it: "
+         "xrxai.to_cube(cube, band_dim='a')."),
         (("band", "channel", "y", "x"), {},
-         "The dims ('band', 'channel') could both be the spectral one; type band_dim= with the one "
-         "that holds the bands."),
+         "The dims ('band', 'channel') could both be the spectral one; say which holds the bands: "
+         "xrxai.to_cube(cube, band_dim='band')."),
         (("band", "y", "x"), {"band_dim": "z"},
          "band_dim='z' is not a dim of the cube, whose dims are ('band', 'y', 'x'); type band_dim= "
          "with one of them."),
@@ -495,7 +496,7 @@ def test_to_cube_refuses_what_is_no_cube() -> None:
     )
     with raises_exactly(CubeError, f"A list {what}"):
         to_cube([1, 2], wavelength=NM)  # type: ignore[arg-type]
-    with raises_exactly(CubeError, f"A ndarray of shape (4,) {what}"):
+    with raises_exactly(CubeError, f"A numpy array of shape (4,) {what}"):
         to_cube(np.ones(4), wavelength=NM)
     with raises_exactly(
         CubeError,

@@ -86,7 +86,7 @@ def quantities(spectra: Tensor, wavelength: np.ndarray) -> Tensor:
 
 
 def train(
-    cube: xr.DataArray, mean: Tensor, *, steps: int = 400, seed: int = 0
+    cube: xr.DataArray, mean: Tensor, *, steps: int = 300, seed: int = 0
 ) -> tuple[Net, float]:
     """Train on random patches of the cube; returns the network and its R² on fresh patches."""
     generator = torch.Generator().manual_seed(seed)
@@ -111,7 +111,7 @@ def train(
     optimiser = torch.optim.Adam(net.parameters(), lr=5e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-2, total_steps=steps)
     for _ in tqdm(range(steps), desc="training", unit="step"):
-        x, y = batch(64)
+        x, y = batch(48)
         loss = ((net(x) - (y - centre) / spread) ** 2).mean()
         optimiser.zero_grad()
         loss.backward()

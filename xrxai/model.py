@@ -69,8 +69,8 @@ class Model:
         ``"auto"`` runs where the parameters are; ``"cpu"``, ``"cuda"``, ``"cuda:1"`` run a
         copy there.
     batch_size : int, optional
-        Samples per call of the model. Default: as many as fit 4 MiB of input (CUDA: 256 MiB). Results do
-        not depend on it.
+        Samples per call of the model; results do not depend on it. Default: as many as fit
+        4 MiB of input, 256 MiB on CUDA.
     name : str, optional
         Name written into results. Default: the class or function name.
 
@@ -142,6 +142,12 @@ class Model:
         if self.dtype is not None:
             choice(self.dtype, ("float32", "float64"), "dtype")
         self._check_targets(settle)
+        if self.gives == "map" and len(self.targets) == 1 and self.reduction != "area":
+            raise ModelError(
+                f"With the one target {self.targets[0]!r} every pixel is its own winner, so "
+                f"reduction={self.reduction!r} would say nothing; type reduction='area', and "
+                f"activation='sigmoid' if the map holds logits."
+            )
         if self.takes == "spectrum":
             for key, unset in (("gives", "vector"), ("pad", None), ("resize", None)):
                 if getattr(self, key) != unset:

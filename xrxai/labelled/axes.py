@@ -173,12 +173,13 @@ def _settle_band(da: xr.DataArray, free: list[str]) -> str:
             return candidates[0]
         if candidates:
             raise CubeError(
-                f"The dims {tuple(candidates)} could both be the spectral one; type band_dim= with "
-                "the one that holds the bands."
+                f"The dims {tuple(candidates)} could both be the spectral one; say which holds the "
+                f"bands: xrxai.to_cube(cube, band_dim={candidates[0]!r})."
             )
     raise CubeError(
         f"No dim of {tuple(map(str, da.dims))} is known as the spectral one (names such as 'band' "
-        "or 'wavelength', or a coordinate of wavelengths); type band_dim= with its name."
+        "or 'wavelength', or a coordinate of wavelengths); name it: "
+        f"xrxai.to_cube(cube, band_dim={str(da.dims[0])!r})."
     )
 
 

@@ -42,6 +42,11 @@ _SPENT = (
 )
 
 
+def kind(obj: object) -> str:
+    """What a message calls a thing of the wrong kind."""
+    return "numpy array" if isinstance(obj, np.ndarray) else type(obj).__name__
+
+
 def as_data_array(
     obj: Any, *, band_dim: str | None, y_dim: str | None, x_dim: str | None
 ) -> xr.DataArray:
@@ -55,7 +60,7 @@ def as_data_array(
     else:
         what = f"of shape {tuple(obj.shape)} " if hasattr(obj, "shape") else ""
         raise CubeError(
-            f"A {type(obj).__name__} {what}came where a cube is needed; type a DataArray, a "
+            f"A {kind(obj)} {what}came where a cube is needed; type a DataArray, a "
             "Dataset of bands, or an array with the axes (band, y, x), (sample, band) or "
             "(sample, band, y, x)."
         )

@@ -22,7 +22,7 @@ from xrxai.labelled.axes import (
     spectral_coord,
     to_nm,
 )
-from xrxai.labelled.convert import as_data_array, conventional, scale_and_clean, tell_bands
+from xrxai.labelled.convert import as_data_array, conventional, kind, scale_and_clean, tell_bands
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +119,8 @@ class Cube:
 def mask_over(cube: Cube, mask: xr.DataArray | np.ndarray) -> xr.DataArray:
     """`mask` as a bool DataArray on the cube's own coordinates, or CubeError."""
     sizes = {str(d): n for d, n in cube.data.sizes.items() if d != cube.band}
+    if not hasattr(mask, "dtype"):
+        mask = np.asarray(mask)
     if mask.dtype.kind not in "bui":
         raise CubeError(
             f"The mask has dtype {mask.dtype}, and it must say True (keep) or False; type "
@@ -179,8 +181,7 @@ def locate(
     """
     if not isinstance(da, xr.DataArray):
         raise CubeError(
-            f"A {type(da).__name__} came where a DataArray is needed; type "
-            "xrxai.to_cube(...) to make one."
+            f"A {kind(da)} came where a DataArray is needed; type xrxai.to_cube(...) to make one."
         )
     band, y, x = settle_dims(da, band_dim, y_dim, x_dim)
     if da.sizes[band] == 0:

@@ -40,13 +40,8 @@ class Runner:
         """Samples shaped like those of x that one call of the model gets."""
         if self._batch is not None:
             return self._batch
-        return max(
-            1,
-            min(
-                4096,
-                _INPUT_BYTES.get(self.device.type, 4 * 2**20) // (x[0].numel() * x.element_size()),
-            ),
-        )
+        room = _INPUT_BYTES["cuda" if self.device.type == "cuda" else "cpu"]
+        return max(1, min(4096, room // (x[0].numel() * x.element_size())))
 
     def forward(self, x: Tensor) -> Tensor:
         """x (n, band[, y, x]) -> (n, target[, y, x]), on the grid of x."""
