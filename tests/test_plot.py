@@ -824,6 +824,14 @@ def test_axes_of_the_user_are_drawn_on() -> None:
         plot.spatial(cases.gradient().drop_vars("rgb"), axes={"true_colour": one})
 
 
+def test_a_title_on_axes_of_the_user_can_be_replaced() -> None:
+    one = plt.figure().add_subplot()
+    plot.bars(cases.lime_spectral(), ax=one)
+    assert one.get_title()
+    one.set_title("mine")
+    assert [one.get_title(loc=where) for where in ("left", "center", "right")] == ["", "mine", ""]
+
+
 def test_axes_in_a_subfigure_give_the_whole_figure() -> None:
     figure = plt.figure()
     part = figure.subfigures(1, 2)[0]

@@ -33,7 +33,7 @@ def segments(
     method : {"slic", "patch"} or DataArray or array or GeoDataFrame, default: "slic"
         * ``"slic"``: superpixels on all good bands, each scaled to its 2-98 % range;
         * ``"patch"``: squares of `patch` pixels, cut at the edges;
-        * a map (y, x) of ids, or a bool mask (two segments: inside and outside); 0 and NaN of
+        * a map (y, x) of ids, or a bool mask (two segments: 1 outside, 2 inside); 0 and NaN of
           an id map are excluded;
         * polygons with ``.geometry`` (a GeoDataFrame) in the CRS of the cube: one segment each,
           the first one wins where they overlap; pixels in none are excluded.

@@ -171,10 +171,13 @@ def canvas(width: float, height: float) -> Iterator[Figure]:
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """Draw on axes of the user in the house style, and leave rcParams as found."""
+    """Draw on axes of the user in the house style, and leave rcParams as found.
+
+    A title stands where the user's own stand, so that ``ax.set_title`` replaces it.
+    """
     import matplotlib.pyplot as plt
 
-    with plt.rc_context(STYLE):
+    with plt.rc_context(STYLE | {"axes.titlelocation": plt.rcParams["axes.titlelocation"]}):
         yield
 
 
