@@ -832,6 +832,14 @@ def test_a_title_on_axes_of_the_user_can_be_replaced() -> None:
     assert [one.get_title(loc=where) for where in ("left", "center", "right")] == ["", "mine", ""]
 
 
+def test_bars_side_by_side_share_their_names() -> None:
+    left, right = plt.figure().subplots(1, 2, sharey=True)
+    for one in (left, right):
+        plot.bars(cases.lime_spectral(), ax=one)
+    assert left.get_yticklabels()[0].get_text() == "Blue"
+    assert not right.get_yticklabels()
+
+
 def test_axes_in_a_subfigure_give_the_whole_figure() -> None:
     figure = plt.figure()
     part = figure.subfigures(1, 2)[0]

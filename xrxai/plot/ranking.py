@@ -197,8 +197,9 @@ def draw_bars(ax: Axes, made: Bars) -> None:
             )
     ax.axvline(0.0, color="black", linewidth=0.8, zorder=2.5)
     ax.set_yticks(at, [made.names[k] for k in made.shown])
-    for text, k in zip(ax.get_yticklabels(), made.shown, strict=True):
-        text.set_color(made.colours[k])
+    # Not get_yticklabels: inner axes that share y have none.
+    for tick, k in zip(ax.yaxis.get_major_ticks(), made.shown, strict=True):
+        tick.label1.set_color(made.colours[k])
     ax.set_ylim(len(at) - 0.5, -0.5)
     if not np.nan_to_num(value).any() and samples is None:
         ax.set_xlim(-1.0, 1.0)
