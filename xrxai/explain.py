@@ -146,6 +146,7 @@ def explain(
         "options": {**options, "target": names.tolist()},
         "seed": seed,
         "model": repr(model),
+        "model_options": model.options(),
         "model_hash": model.weights_hash(),
         "reduction": model.reduction,
     }

@@ -292,6 +292,18 @@ class Model:
         kept = {id(thing): thing for thing in found if isinstance(thing, torch.nn.Module)}
         return list(kept.values())
 
+    def options(self) -> dict[str, Any]:
+        """Options that differ from their defaults, as plain values for provenance."""
+        apart = ("forward", "targets")
+        changed = {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if f.name not in apart and getattr(self, f.name) != f.default
+        }
+        if self.prepare is not None:
+            changed["prepare"] = getattr(self.prepare, "__name__", type(self.prepare).__name__)
+        return changed
+
     def weights_hash(self) -> str:
         """Fingerprint (blake2b) of weights and architecture, or of what a callable holds."""
         digest = hashlib.blake2b(digest_size=16)

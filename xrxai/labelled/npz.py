@@ -72,7 +72,7 @@ def read_npz(
         name="reflectance",
         attrs={
             "units": "1",
-            "long_name": "reflectance counts",
+            "long_name": "counts",
             "comment": "counts as distributed; the scale is arbitrary",
         },
     )
