@@ -9,8 +9,9 @@ from xrxai.accessor import methods
 from xrxai.attribution.gradient import input_x_gradient, saliency
 from xrxai.attribution.integrated import integrated_gradients
 from xrxai.attribution.lime import lime_spatial, lime_spectral
-from xrxai.attribution.noise import hyper_noise_tunnel, smoothgrad
+from xrxai.attribution.noise import smoothgrad
 from xrxai.attribution.occlusion import occlusion_spatial, occlusion_spectral
+from xrxai.attribution.tunnel import hyper_noise_tunnel
 from xrxai.errors import XrxaiError
 from xrxai.io import open_cube, open_explanation
 from xrxai.labelled.bands import band_groups, coverage

@@ -5,7 +5,7 @@ from __future__ import annotations
 import xarray as xr
 
 from xrxai import io, plot
-from xrxai.attribution import gradient, integrated, lime, noise, occlusion
+from xrxai.attribution import gradient, integrated, lime, noise, occlusion, tunnel
 from xrxai.binding import method
 from xrxai.labelled import bands, baseline, cube, expand, removal, segments
 
@@ -23,7 +23,7 @@ class CubeAccessor:
     integrated_gradients = method(integrated.integrated_gradients)
     # gradients under noise
     smoothgrad = method(noise.smoothgrad)
-    hyper_noise_tunnel = method(noise.hyper_noise_tunnel)
+    hyper_noise_tunnel = method(tunnel.hyper_noise_tunnel)
     # occlusion
     occlusion_spectral = method(occlusion.occlusion_spectral)
     occlusion_spatial = method(occlusion.occlusion_spatial)

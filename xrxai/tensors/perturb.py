@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xrxai.imputation import Gaussian, Rule
 from xrxai.tensors.run import batches
-from xrxai.tensors.score import Score
+from xrxai.tensors.score import Score, rows_of
 
 _MAP_VALUES = 2**20
 _PIXELS = 4096
@@ -33,8 +33,7 @@ class Fill:
         if self.rule is None:
             return None
         offset, matrix, alone = self.rule.maps(kept)
-        numbers = {"dtype": like.dtype, "device": like.device}
-        both = [torch.as_tensor(a, **numbers) for a in (offset, matrix)]
+        both = [torch.as_tensor(a).to(like) for a in (offset, matrix)]
         return [*both, torch.as_tensor(alone, device=like.device)]
 
     def stand_in(self, x: Tensor, i: Tensor, maps: list[Tensor] | None) -> Tensor:
@@ -132,11 +131,6 @@ def off_manifold(
                 total[i, k] += distance(z, i).sum(1)
     own = torch.cat([distance(x[i].unsqueeze(1), i) for i in batches(len(x), rows, x.device)])
     return total / len(on) / own
-
-
-def rows_of(array: Tensor, i: Tensor) -> Tensor:
-    """Rows of the samples i, or the one row of all."""
-    return array[i] if array.shape[0] > 1 else array
 
 
 def _thin(array: Any, step: int) -> Any:

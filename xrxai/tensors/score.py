@@ -112,6 +112,11 @@ class Score:
             self.pixels[of.cpu()] = (won > 0).sum((2, 3)).cpu()
 
 
+def rows_of(array: Tensor, i: Tensor) -> Tensor:
+    """Rows of the samples i, or the one row of all."""
+    return array[i] if array.shape[0] > 1 else array
+
+
 def gradient(score: Score, x: Tensor, of: Tensor, clean: bool = False) -> tuple[Tensor, Tensor]:
     """x (n, *f) -> scores (n, target), gradients (n, target, *f): one forward, K products."""
     x = x.detach().requires_grad_(True)
