@@ -1076,7 +1076,8 @@ REFUSED: list[Case] = [
         "baseline_word",
         lambda: xrxai.integrated_gradients(cube(), patch(), baseline="zero"),
         BaselineError,
-        "baseline='zero' is not known; type 'mean', 'blur', a number or an array.",
+        "baseline='zero' is not known; type 'mean', 'median', a percentile such as 'p05', "
+        "'blur', a number or an array.",
     ),
     (
         "baseline_none",

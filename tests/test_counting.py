@@ -12,6 +12,8 @@ COST = {
     "saliency": lambda found: 1,
     "input_x_gradient": lambda found: 1,
     "integrated_gradients": lambda found: 8 + 2,
+    "smoothgrad": lambda found: 1 + 3 * (2 + 2),
+    "hyper_noise_tunnel": lambda found: 1 + 4,
     "occlusion_spectral": lambda found: found.sizes["window"] + 1,
     "occlusion_spatial": lambda found: found.sizes["window"] + 1,
     "lime_spectral": lambda found: 40 + 2,

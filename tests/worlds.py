@@ -90,6 +90,8 @@ def model(kind="patch", bands=10, **options):
 # The least that every method needs on these cubes.
 QUICK = {
     "integrated_gradients": {"n_steps": 8},
+    "smoothgrad": {"of": "integrated_gradients", "n_samples": 3, "n_steps": 2},
+    "hyper_noise_tunnel": {"n_samples": 4},
     "occlusion_spectral": {"window": 150.0},
     "occlusion_spatial": {"window": 3},
     "lime_spectral": {"bands": 150.0, "n_samples": 40},

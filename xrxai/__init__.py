@@ -9,13 +9,16 @@ from xrxai.accessor import methods
 from xrxai.attribution.gradient import input_x_gradient, saliency
 from xrxai.attribution.integrated import integrated_gradients
 from xrxai.attribution.lime import lime_spatial, lime_spectral
+from xrxai.attribution.noise import smoothgrad
 from xrxai.attribution.occlusion import occlusion_spatial, occlusion_spectral
+from xrxai.attribution.tunnel import hyper_noise_tunnel
 from xrxai.errors import XrxaiError
 from xrxai.io import open_cube, open_explanation
 from xrxai.labelled.bands import band_groups, coverage
 from xrxai.labelled.baseline import baseline
 from xrxai.labelled.cube import to_cube
 from xrxai.labelled.expand import combine, on_cube, to_groups
+from xrxai.labelled.removal import spectral_covariance
 from xrxai.labelled.segments import segments
 from xrxai.model import Model
 
@@ -32,6 +35,7 @@ __all__ = [
     "combine",
     "coverage",
     "datasets",
+    "hyper_noise_tunnel",
     "input_x_gradient",
     "integrated_gradients",
     "lime_spatial",
@@ -44,6 +48,8 @@ __all__ = [
     "open_explanation",
     "saliency",
     "segments",
+    "smoothgrad",
+    "spectral_covariance",
     "to_cube",
     "to_groups",
 ]

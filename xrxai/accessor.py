@@ -5,9 +5,9 @@ from __future__ import annotations
 import xarray as xr
 
 from xrxai import io, plot
-from xrxai.attribution import gradient, integrated, lime, occlusion
+from xrxai.attribution import gradient, integrated, lime, noise, occlusion, tunnel
 from xrxai.binding import method
-from xrxai.labelled import bands, baseline, cube, expand, segments
+from xrxai.labelled import bands, baseline, cube, expand, removal, segments
 
 
 @xr.register_dataarray_accessor("xai")
@@ -21,6 +21,9 @@ class CubeAccessor:
     saliency = method(gradient.saliency)
     input_x_gradient = method(gradient.input_x_gradient)
     integrated_gradients = method(integrated.integrated_gradients)
+    # gradients under noise
+    smoothgrad = method(noise.smoothgrad)
+    hyper_noise_tunnel = method(tunnel.hyper_noise_tunnel)
     # occlusion
     occlusion_spectral = method(occlusion.occlusion_spectral)
     occlusion_spatial = method(occlusion.occlusion_spatial)
@@ -32,6 +35,7 @@ class CubeAccessor:
     coverage = method(bands.coverage)
     segments = method(segments.segments)
     baseline = method(baseline.baseline)
+    spectral_covariance = method(removal.spectral_covariance)
 
     def __repr__(self) -> str:
         """One line: bands, range, size, CRS, bad bands."""

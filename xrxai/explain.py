@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from xrxai.labelled import result
 from xrxai.labelled import target as regions
 from xrxai.labelled.cube import Cube, locate
 from xrxai.model import Model
-from xrxai.spec import Spec
+from xrxai.spec import Output, Spec
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +31,11 @@ class Case:
     targets: list[int]
     valid: xr.DataArray
     region: xr.DataArray | None
+
+    def giving(self, outputs: Mapping[str, Output]) -> Case:
+        """The same case with more outputs, or other ones: what options decide, not the kernel."""
+        both = {**self.spec.outputs, **outputs}
+        return replace(self, spec=replace(self.spec, outputs=both))
 
 
 def settle(

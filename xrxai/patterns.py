@@ -47,3 +47,25 @@ def proximity(on: np.ndarray, width: float | None) -> np.ndarray:
     distance = 1 - np.sqrt(on.mean(axis=1))
     weights: np.ndarray = np.exp(-(distance**2) / (2 * width**2))
     return weights
+
+
+def masks(
+    n_samples: int,
+    n_groups: int,
+    *,
+    probability: float,
+    n_masked: int | None,
+    antithetic: bool,
+    seed: int,
+) -> np.ndarray:
+    """Which groups are kept: (n_samples, n_groups) bool.
+
+    Each is masked with `probability`, or exactly `n_masked` of them in every row. Antithetic
+    rows come in pairs, the second with what the first has not.
+    """
+    rows = n_samples // 2 if antithetic else n_samples
+    drawn = np.random.default_rng(seed).random((rows, n_groups))
+    kept: np.ndarray = drawn >= probability
+    if n_masked is not None:
+        kept = drawn.argsort(axis=1).argsort(axis=1) >= n_masked
+    return np.stack([kept, ~kept], axis=1).reshape(n_samples, n_groups) if antithetic else kept

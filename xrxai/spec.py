@@ -15,13 +15,15 @@ class Output:
 
     The dim ``"features"`` stands for what the model takes: ``band`` for a spectrum,
     ``band, y, x`` for a patch. ``units`` is the score's unit ("score"), the score's per unit
-    of the cube ("score / cube") or a literal.
+    of the cube ("score / cube"), the square of either, or a literal. `signed` is False for
+    what cannot be negative.
     """
 
     dims: tuple[str, ...]
     long_name: str
-    units: Literal["score", "score / cube", "1"] = "score"
+    units: Literal["score", "score / cube", "score²", "(score / cube)²", "1"] = "score"
     dtype: Literal["score", "int64"] = "score"
+    signed: bool = True
 
 
 @dataclass(frozen=True)

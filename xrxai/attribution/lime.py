@@ -12,12 +12,14 @@ from xrxai.errors import at_least, choice, note, positive
 from xrxai.explain import Case, explain, settle
 from xrxai.labelled import bands as band_groups
 from xrxai.labelled import baseline as baselines
+from xrxai.labelled import removal as removals
 from xrxai.labelled import segments as segmentation
 from xrxai.spec import Output, spec
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from xrxai.imputation import Gaussian, Rule
     from xrxai.model import Model
     from xrxai.tensors.score import Score
 
@@ -39,6 +41,8 @@ def lime_spectral(
     bands: band_groups.Bands = 50.0,
     n_samples: int = 200,
     baseline: baselines.Baseline = 0.0,
+    removal: removals.Removal = "marginal",
+    covariance: xr.Dataset | None = None,
     surrogate: Surrogate = "ridge",
     alpha: float | None = None,
     kernel_width: float | None = 0.25,
@@ -74,6 +78,15 @@ def lime_spectral(
         On/off patterns. More narrow the confidence interval, by one over their square root.
     baseline : optional
         What stands for absence: see `xrxai.baseline`. Default: zero.
+    removal : {"marginal", "conditional"}, default: "marginal"
+        Marginal puts the baseline in place of what is removed, also where no spectrum looks
+        like that. Conditional puts what the kept bands of the same pixel make likely there:
+        the conditional mean of a normal distribution of spectra [3]_; `baseline` then only
+        serves the comparison in `off_manifold`. Removing a band that others repeat then
+        changes little, by intent.
+    covariance : Dataset, optional
+        Of `xrxai.spectral_covariance`, and needed for a lazy cube. Default: of all valid pixels
+        of the cube. When it is given, `off_manifold` is told for marginal removal, too.
     surrogate : {"ridge", "lasso"}, default: "ridge"
         Ridge has exact solutions and errors; lasso sets weak groups to exactly zero, with
         bootstrap intervals that do not account for its selection.
@@ -108,7 +121,10 @@ def lime_spectral(
         ``standard_error``, ``ci_low`` and ``ci_high`` (95 %), in units of the score;
         ``fidelity`` and ``fidelity_heldout`` (target), the weighted R² of the surrogate in
         and out of sample; ``prediction``, ``baseline_prediction`` (every group removed),
-        ``model_evaluations`` and ``group_of_band`` (band).
+        ``model_evaluations`` and ``group_of_band`` (band). Where a covariance is known,
+        ``off_manifold`` (removal): how far the spectra without bands lie from the
+        distribution of spectra, in Mahalanobis distance over that of the cube, for either way
+        of removing; far above 1 the model was asked about spectra that do not exist.
 
     Raises
     ------
@@ -132,6 +148,9 @@ def lime_spectral(
        https://arxiv.org/abs/1602.04938
     .. [2] J. G. MacKinnon, H. White (1985). Some heteroskedasticity-consistent covariance
        matrix estimators. https://doi.org/10.1016/0304-4076(85)90158-7
+    .. [3] K. Aas, M. Jullum, A. Løland (2021). Explaining individual predictions when features
+       are dependent. https://arxiv.org/abs/1903.10464. They draw from the conditional
+       distribution; its mean, put into the model, is the same for linear models only.
     """
     case = settle(cube, model, _lime_spectral, target=target, mask=mask, region=region)
     groups = band_groups.settle(case.place, bands, overlap, ungrouped)
@@ -141,7 +160,7 @@ def lime_spectral(
         case,
         fit,
         groups["group_of_band"],
-        baseline,
+        removals.settle(case.place, case.valid, baseline, removal, covariance),
         coords={str(k): c.variable for k, c in groups.coords.items() if c.dims == ("group",)},
         options={"bands": names, "overlap": overlap, "ungrouped": ungrouped},
         seed=seed,
@@ -263,7 +282,7 @@ def lime_spatial(
         case,
         fit,
         ids,
-        baseline,
+        removals.settle_plain(case.place, case.valid, baseline),
         coords={
             "segment": ("segment", np.arange(1, count + 1)),
             "segment_size": ((*lead, "segment"), sizes, {"long_name": "pixels", "units": "1"}),
@@ -320,7 +339,7 @@ def _explain(
     case: Case,
     fit: dict[str, Any],
     part: xr.DataArray,
-    baseline: baselines.Baseline,
+    filled: removals.Settled,
     *,
     coords: dict[str, Any],
     options: dict[str, Any],
@@ -332,19 +351,16 @@ def _explain(
     width = fit.pop("kernel_width")
     n_samples = len(fit["on"])
     return explain(
-        case,
+        case.giving(filled.outputs),
         evaluations=n_samples + 2,
-        inputs={
-            "part": part.reset_coords(drop=True),
-            "baseline": baselines.settle(case.place, baseline, case.valid),
-        },
-        static=fit,
-        coords=coords,
+        inputs={"part": part.reset_coords(drop=True), **filled.inputs},
+        static={**fit, **filled.static},
+        coords={**coords, **filled.coords},
         extra={str(part.name): part.reset_coords(drop=True)},
         options={
             **options,
             "n_samples": n_samples,
-            "baseline": baselines.describe(baseline),
+            **filled.options,
             "surrogate": fit["surrogate"],
             "alpha": fit["alpha"],
             "kernel_width": width,
@@ -380,15 +396,24 @@ def _lime(
     surrogate: str,
     alpha: float,
     resamples: np.ndarray | None,
+    keep: Tensor | None = None,
+    marginal: Rule | None = None,
+    gaussian: Gaussian | None = None,
+    removal: str = "marginal",
 ) -> dict[str, Tensor]:
     """part (n or 1, *f), on (m, g), weight (m,) -> attribution (n, target, g) and its errors."""
     prediction = score.clean(x)
-    scores = tensors.perturb.evaluate(score, x, baseline, np.vstack([on, on[:1] & False]), part)
+    fill, each_fill = tensors.perturb.fills(baseline, keep, marginal, gaussian, removal)
+    scores = tensors.perturb.evaluate(score, x, fill, np.vstack([on, on[:1] & False]), part)
     fit = tensors.surrogate.fit(scores[:, :-1], on, weight, surrogate, alpha, resamples)
     there = tensors.perturb.present(part, on.shape[1]).expand(x.shape[0], -1)[:, None]
     each = (fit.coefficient, fit.standard_error, fit.low, fit.high)
     named = ("attribution", "standard_error", "ci_low", "ci_high")
+    off = {}
+    if gaussian is not None:
+        off["off_manifold"] = tensors.perturb.off_manifold(x, each_fill, gaussian, on, part)
     return {
+        **off,
         **{k: v.masked_fill(~there, np.nan) for k, v in zip(named, each, strict=True)},
         "fidelity": fit.r2,
         "fidelity_heldout": fit.heldout,

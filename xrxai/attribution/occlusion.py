@@ -11,11 +11,13 @@ from xrxai import patterns, tensors
 from xrxai.errors import BandError, OptionError, SegmentError, at_least, choice, positive
 from xrxai.explain import Case, explain, settle
 from xrxai.labelled import baseline as baselines
+from xrxai.labelled import removal as removals
 from xrxai.spec import Output, spec
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from xrxai.imputation import Gaussian, Rule
     from xrxai.model import Model
     from xrxai.tensors.score import Score
 
@@ -31,6 +33,8 @@ def occlusion_spectral(
     stride: float | None = None,
     unit: Literal["nm", "band"] = "nm",
     baseline: baselines.Baseline = 0.0,
+    removal: removals.Removal = "marginal",
+    covariance: xr.Dataset | None = None,
     mask: xr.DataArray | np.ndarray | None = None,
     region: Any = None,
     device: str | None = None,
@@ -60,6 +64,15 @@ def occlusion_spectral(
         cube, with ``ceil((n - window) / stride) + 1`` windows, the last one cut at the end.
     baseline : optional
         What stands for absence: see `xrxai.baseline`. Default: zero.
+    removal : {"marginal", "conditional"}, default: "marginal"
+        Marginal puts the baseline in place of what is removed, also where no spectrum looks
+        like that. Conditional puts what the kept bands of the same pixel make likely there:
+        the conditional mean of a normal distribution of spectra [2]_; `baseline` then only
+        serves the comparison in `off_manifold`. Removing a band that others repeat then
+        changes little, by intent.
+    covariance : Dataset, optional
+        Of `xrxai.spectral_covariance`, and needed for a lazy cube. Default: of all valid pixels
+        of the cube. When it is given, `off_manifold` is told for marginal removal, too.
     mask : bool DataArray or array, (y, x), optional
         True = keep. Other pixels are filled with ``model.fill`` and are NaN in the result.
     region : bool DataArray or array, (y, x), or GeoDataFrame, optional
@@ -77,7 +90,10 @@ def occlusion_spectral(
         ``attribution`` (target, band; and y, x for ``takes="spectrum"``): the mean over the
         windows that cover a band of score minus score without the window, NaN where none
         does; ``window_effect`` (target, window), that difference itself; ``band_in_window``
-        (window, band); ``prediction`` and ``model_evaluations``.
+        (window, band); ``prediction`` and ``model_evaluations``. Where a covariance is known,
+        ``off_manifold`` (removal): how far the spectra without bands lie from the
+        distribution of spectra, in Mahalanobis distance over that of the cube, for either way
+        of removing; far above 1 the model was asked about spectra that do not exist.
 
     Raises
     ------
@@ -88,6 +104,9 @@ def occlusion_spectral(
     ----------
     .. [1] M. D. Zeiler, R. Fergus (2013). Visualizing and understanding convolutional networks.
        https://arxiv.org/abs/1311.2901
+    .. [2] K. Aas, M. Jullum, A. Løland (2021). Explaining individual predictions when features
+       are dependent. https://arxiv.org/abs/1903.10464. They draw from the conditional
+       distribution; its mean, put into the model, is the same for linear models only.
     """
     choice(unit, ("nm", "band"), "unit")
     case = settle(cube, model, _occlusion_spectral, target=target, mask=mask, region=region)
@@ -99,17 +118,19 @@ def occlusion_spectral(
     if stride is None:
         stride = window / 2 if unit == "nm" else max(1, int(window) // 2)
     inside, low, high = _band_windows(case, window, stride, unit)
+    filled = removals.settle(place, case.valid, baseline, removal, covariance)
     band = place.band
     covers = xr.DataArray(
         inside, dims=("window", band), attrs={"long_name": "the window covers the band"}
     )
     about = {"units": "nm"} if place.wavelength is not None else {"units": "1"}
     return explain(
-        case,
+        case.giving(filled.outputs),
         evaluations=len(inside) + 1,
-        inputs={"baseline": baselines.settle(place, baseline, case.valid)},
-        static={"inside": inside},
+        inputs=filled.inputs,
+        static={"inside": inside, **filled.static},
         coords={
+            **filled.coords,
             "window": ("window", np.arange(1, len(inside) + 1)),
             "window_min": ("window", low, about),
             "window_max": ("window", high, about),
@@ -119,7 +140,7 @@ def occlusion_spectral(
             "window": window,
             "stride": stride,
             "unit": unit,
-            "baseline": baselines.describe(baseline),
+            **filled.options,
         },
         device=device,
         batch_size=batch_size,
@@ -172,17 +193,30 @@ def _band_windows(
     references=_PAPER,
 )
 def _occlusion_spectral(
-    x: Tensor, score: Score, *, baseline: Tensor, inside: np.ndarray
+    x: Tensor,
+    score: Score,
+    *,
+    baseline: Tensor,
+    inside: np.ndarray,
+    keep: Tensor | None = None,
+    marginal: Rule | None,
+    gaussian: Gaussian | None,
+    removal: str,
 ) -> dict[str, Tensor]:
     """inside (window, band) -> attribution (n, target, band), window_effect (n, target, window)."""
     prediction = score.clean(x)
-    scores = tensors.perturb.occlude_bands(score, x, baseline, inside)
+    fill, each = tensors.perturb.fills(baseline, keep, marginal, gaussian, removal)
+    scores = tensors.perturb.occlude_bands(score, x, fill, inside)
     effect = (prediction[:, None] - scores).transpose(1, 2)
-    return {
+    found = {
         "attribution": tensors.perturb.mean_over_windows(effect, inside),
         "window_effect": effect,
         "prediction": prediction,
     }
+    if gaussian is not None:
+        part = tensors.perturb.each_band(x)
+        found["off_manifold"] = tensors.perturb.off_manifold(x, each, gaussian, ~inside, part)
+    return found
 
 
 def occlusion_spatial(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from numbers import Real
 from typing import Any
 
@@ -9,10 +10,13 @@ import numpy as np
 import xarray as xr
 
 from xrxai.errors import BaselineError
+from xrxai.labelled import statistics
 from xrxai.labelled.cube import Cube, locate
 
 Baseline = float | str | np.ndarray | xr.DataArray
 """What `baseline=` accepts: see `baseline`."""
+
+_SAME_NM = 1.0
 
 
 def baseline(
@@ -32,12 +36,17 @@ def baseline(
     value : optional
         * a number, in units of the cube (default 0: for reflectance that is deep shadow, not
           absence);
-        * ``"mean"``: the mean spectrum of the valid pixels, of each sample for itself;
+        * ``"mean"``, ``"median"`` or a percentile such as ``"p05"`` of every band over the
+          valid pixels, of each sample for itself (the last two of about 20 000 pixels at most);
         * ``"blur"``: the cube smoothed over y and x by a Gaussian, nodata left out
           (normalised convolution);
-        * an array or DataArray of one value per band, or of the shape of the cube.
+        * a spectrum (band,): the mean of a class, an endmember, a background;
+        * an array or DataArray of the shape of the cube, or over some of its dims: another date;
+        * ``"interpolate"``, in `occlusion_spectral` and `lime_spectral` only, as it depends on
+          what is removed: linear in wavelength between the nearest kept bands, the nearest one
+          beyond the ends, the mean spectrum where nothing is kept.
     mask : bool DataArray or array, (y, x), optional
-        True = keep: the valid pixels of ``"mean"`` and ``"blur"``.
+        True = keep: the valid pixels of the words above.
     sigma : float, default: 5.0
         Width of the blur in pixels. Larger removes more detail.
 
@@ -68,11 +77,19 @@ def settle(
             raise BaselineError(f"baseline={value!r} is not finite; type a number such as 0.0.")
         made = xr.DataArray(np.float64(value))
     elif isinstance(value, str):
-        if value not in ("mean", "blur"):
+        if value == "interpolate":
             raise BaselineError(
-                f"baseline={value!r} is not known; type 'mean', 'blur', a number or an array."
+                "baseline='interpolate' fills removed bands from the kept ones, so it needs a "
+                "method that removes some bands and keeps others: occlusion_spectral or "
+                "lime_spectral. Type baseline='mean' here."
             )
-        made = _mean(place, valid) if value == "mean" else _blur(place, valid, sigma)
+        if not (value in ("mean", "median", "blur") or _is_percentile(value)):
+            raise BaselineError(
+                f"baseline={value!r} is not known; type 'mean', 'median', a percentile such as "
+                f"'p05', 'blur', a number or an array."
+            )
+        blurred = value == "blur"
+        made = _blur(place, valid, sigma) if blurred else _of_pixels(place, value, valid)
     else:
         made = _given(place, value)
     finite = np.isfinite(made) | ~valid | ~xr.DataArray(place.good_band, dims=place.band)
@@ -82,6 +99,10 @@ def settle(
             "np.nan_to_num(baseline) for a plain array."
         )
     return made.transpose(*(d for d in da.dims if d in made.dims))
+
+
+def _is_percentile(word: str) -> bool:
+    return re.fullmatch(r"p\d{1,2}(\.\d+)?|p100", word) is not None
 
 
 def describe(value: Baseline) -> float | str:
@@ -94,20 +115,16 @@ def describe(value: Baseline) -> float | str:
     return f"given {name or 'array'} {tuple(np.shape(value))}"
 
 
-def _pixels(place: Cube) -> list[str]:
-    return [d for d in (place.y, place.x) if d is not None] or list(place.lead)
-
-
-def _mean(place: Cube, valid: xr.DataArray) -> xr.DataArray:
-    over = _pixels(place)
-    if not place.lazy and bool((valid.sum(over) == 1).any()):
+def _of_pixels(place: Cube, word: str, valid: xr.DataArray) -> xr.DataArray:
+    if not place.lazy and bool((valid.sum(statistics.pixels(place)) == 1).any()):
         raise BaselineError(
-            "baseline='mean' of a single valid pixel is that pixel: nothing would be removed. "
-            "Give the mean spectrum of other pixels: baseline=cubes.mean(['sample', 'y', 'x'])."
+            f"baseline={word!r} of a single valid pixel is that pixel: nothing would be removed. "
+            f"Give the mean spectrum of other pixels: baseline=cubes.mean(['sample', 'y', 'x'])."
         )
-    # where() before mean: what an invalid pixel holds must not matter, infinite or not.
-    kept = place.data.where(valid & xr.DataArray(place.good_band, dims=place.band))
-    return kept.mean(over).fillna(0.0).reset_coords(drop=True)
+    if word == "mean":
+        return statistics.mean(place, valid)
+    level = 50.0 if word == "median" else float(word[1:])
+    return statistics.quantiles(place, valid, [level / 100]).isel(quantile=0)
 
 
 def _blur(place: Cube, valid: xr.DataArray, sigma: float) -> xr.DataArray:
@@ -118,35 +135,7 @@ def _blur(place: Cube, valid: xr.DataArray, sigma: float) -> xr.DataArray:
         )
     if not sigma > 0:
         raise BaselineError(f"sigma={sigma!r} does not blur; type a width in pixels such as 5.0.")
-    plane = [place.y, place.x]
-
-    def smooth(values: np.ndarray, keep: np.ndarray) -> np.ndarray:
-        from scipy.ndimage import gaussian_filter
-
-        width = (0.0,) * (values.ndim - 2) + (sigma, sigma)
-        top = gaussian_filter(np.where(keep, values, 0.0), width, mode="nearest")
-        share = gaussian_filter(keep.astype(top.dtype), width[-keep.ndim :], mode="nearest")
-        out: np.ndarray = np.divide(top, share, out=np.zeros_like(top), where=share > 1e-6)
-        return out
-
-    data = place.data.astype(float) if place.data.dtype.kind != "f" else place.data
-    data = data.where(xr.DataArray(place.good_band, dims=place.band), 0.0)
-    if place.lazy:
-        data = data.chunk(dict.fromkeys(plane, -1))
-        valid = valid.chunk(dict.fromkeys(plane, -1))
-    blurred: xr.DataArray = xr.apply_ufunc(
-        smooth,
-        data.reset_coords(drop=True),
-        valid.reset_coords(drop=True),
-        input_core_dims=[[place.band, *plane], plane],
-        output_core_dims=[[place.band, *plane]],
-        vectorize=bool(place.lead),
-        dask="parallelized",
-        dask_gufunc_kwargs={"allow_rechunk": True},
-        output_dtypes=[data.dtype],
-        keep_attrs=True,
-    )
-    return blurred
+    return statistics.blur(place, valid, sigma)
 
 
 def _given(place: Cube, value: Any) -> xr.DataArray:
@@ -178,4 +167,19 @@ def _given(place: Cube, value: Any) -> xr.DataArray:
                 f"The baseline and the cube differ in the values of {str(dim)!r}; "
                 f"type baseline.drop_vars({str(dim)!r}) if they mean the same."
             )
+    if place.band in value.dims:
+        same_wavelengths(place, value, "baseline")
     return value.reset_coords(drop=True)
+
+
+def same_wavelengths(place: Cube, value: xr.DataArray, name: str) -> None:
+    """Refuse a spectrum that was sampled elsewhere than the cube."""
+    theirs = locate(value, band_dim=place.band).wavelength
+    if theirs is None or place.wavelength is None:
+        return
+    off = np.abs(theirs - place.wavelength)[place.good_band].max()
+    if off > _SAME_NM:
+        raise BaselineError(
+            f"The {name} and the cube differ in wavelength by up to {off:.3g} nm; interpolate it "
+            f"to the cube's bands, or type {name}.drop_vars('wavelength') if they mean the same."
+        )

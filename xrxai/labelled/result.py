@@ -40,7 +40,8 @@ def build(
             attrs = {"long_name": about.long_name, "units": _units(about.units, units, place)}
         if name == "attribution":
             # Tells figures which colours to use; whether values happen to be positive does not.
-            attrs["signed"] = int(not provenance["options"].get("absolute", False))
+            absolute = provenance["options"].get("absolute", False)
+            attrs["signed"] = int(spec.outputs[name].signed and not absolute)
         out[name] = array.transpose(*order).assign_attrs(attrs)
     if "target_pixels" in out:
         out |= _absent(place, out["target_pixels"], provenance)
@@ -127,6 +128,9 @@ def _order(place: Cube, array: xr.DataArray) -> list[Any]:
 
 
 def _units(kind: str, units: str, place: Cube) -> str:
+    if kind.endswith("²"):
+        base = _units(kind.removesuffix("²").strip("()"), units, place)
+        return base if base == "1" else f"({base})²"
     if kind == "1":
         return "1"
     per = str(place.data.attrs.get("units", "1"))

@@ -36,6 +36,7 @@ class Score:
         self.pixels: Tensor | None = None
         self._gate: Tensor | None = None
         self._tick = tick
+        self._parent: tuple[Score, Tensor] | None = None
 
     @property
     def n_targets(self) -> int:
@@ -53,6 +54,9 @@ class Score:
 
     def __call__(self, x: Tensor, of: Tensor, clean: bool = False) -> Tensor:
         """x (n, band[, y, x]), of (n,) -> (n, target); `clean` notes the frozen classes."""
+        if self._parent is not None:
+            parent, made_of = self._parent
+            return parent(x, made_of[of])
         out = self.runner.forward(x)
         self.rows += x.shape[0]
         if self._tick is not None:
@@ -60,6 +64,15 @@ class Score:
         if self.runner.model.gives == "vector":
             return out[:, self.targets]
         return self._reduced(out, of, clean)
+
+    def descend(self, of: Tensor) -> Score:
+        """Let a kernel take samples for its own that were made of the samples `of` (n,).
+
+        They keep the frozen classes of those they were made of, and are counted with them.
+        """
+        made = Score(self.runner, self.targets, len(of))
+        made._parent = (self, of)
+        return made
 
     def clean(self, x: Tensor) -> Tensor:
         """Scores (n, target) of the samples themselves."""
@@ -97,6 +110,11 @@ class Score:
         self._gate[of] = won > 0
         if self.pixels is not None:
             self.pixels[of.cpu()] = (won > 0).sum((2, 3)).cpu()
+
+
+def rows_of(array: Tensor, i: Tensor) -> Tensor:
+    """Rows of the samples i, or the one row of all."""
+    return array[i] if array.shape[0] > 1 else array
 
 
 def gradient(score: Score, x: Tensor, of: Tensor, clean: bool = False) -> tuple[Tensor, Tensor]:
