@@ -12,6 +12,7 @@ from xrxai.errors import at_least, choice, note, positive
 from xrxai.explain import Case, explain, settle
 from xrxai.labelled import bands as band_groups
 from xrxai.labelled import baseline as baselines
+from xrxai.labelled import parts
 from xrxai.labelled import segments as segmentation
 from xrxai.spec import Output, spec
 
@@ -134,16 +135,13 @@ def lime_spectral(
        matrix estimators. https://doi.org/10.1016/0304-4076(85)90158-7
     """
     case = settle(cube, model, _lime_spectral, target=target, mask=mask, region=region)
-    groups = band_groups.settle(case.place, bands, overlap, ungrouped)
-    fit = _design(groups.sizes["group"], "group", n_samples, surrogate, alpha, kernel_width, seed)
-    names = [str(n) for n in groups["group"].values]
+    groups = parts.of_bands(case.place, bands, overlap, ungrouped)
+    fit = _design(groups.count, "group", n_samples, surrogate, alpha, kernel_width, seed)
     return _explain(
         case,
         fit,
-        groups["group_of_band"],
+        groups,
         baseline,
-        coords={str(k): c.variable for k, c in groups.coords.items() if c.dims == ("group",)},
-        options={"bands": names, "overlap": overlap, "ungrouped": ungrouped},
         seed=seed,
         device=device,
         batch_size=batch_size,
@@ -244,7 +242,7 @@ def lime_spatial(
        matrix estimators. https://doi.org/10.1016/0304-4076(85)90158-7
     """
     case = settle(cube, model, _lime_spatial, target=target, mask=mask, region=region)
-    ids = segmentation.settle(
+    regions = parts.of_pixels(
         case.place,
         segments,
         case.valid,
@@ -252,28 +250,12 @@ def lime_spatial(
         compactness=compactness,
         patch=patch,
     )
-    count = int(ids.max())
-    fit = _design(count, "segment", n_samples, surrogate, alpha, kernel_width, seed)
-    lead = [d for d in ids.dims if d in case.place.lead]
-    sizes = np.apply_along_axis(
-        np.bincount, -1, ids.values.reshape(*ids.shape[: len(lead)], -1), minlength=count + 1
-    )[..., 1:]
-    how = segments if isinstance(segments, str) else type(segments).__name__
+    fit = _design(regions.count, "segment", n_samples, surrogate, alpha, kernel_width, seed)
     return _explain(
         case,
         fit,
-        ids,
+        regions,
         baseline,
-        coords={
-            "segment": ("segment", np.arange(1, count + 1)),
-            "segment_size": ((*lead, "segment"), sizes, {"long_name": "pixels", "units": "1"}),
-        },
-        options={
-            "segments": how,
-            "n_segments": n_segments,
-            "compactness": compactness,
-            "patch": patch,
-        },
         seed=seed,
         device=device,
         batch_size=batch_size,
@@ -319,11 +301,9 @@ def _design(
 def _explain(
     case: Case,
     fit: dict[str, Any],
-    part: xr.DataArray,
+    switched: parts.Parts,
     baseline: baselines.Baseline,
     *,
-    coords: dict[str, Any],
-    options: dict[str, Any],
     seed: int,
     device: str | None,
     batch_size: int | None,
@@ -335,14 +315,14 @@ def _explain(
         case,
         evaluations=n_samples + 2,
         inputs={
-            "part": part.reset_coords(drop=True),
+            "part": switched.where,
             "baseline": baselines.settle(case.place, baseline, case.valid),
         },
         static=fit,
-        coords=coords,
-        extra={str(part.name): part.reset_coords(drop=True)},
+        coords=switched.coords,
+        extra=switched.extra,
         options={
-            **options,
+            **switched.options,
             "n_samples": n_samples,
             "baseline": baselines.describe(baseline),
             "surrogate": fit["surrogate"],
