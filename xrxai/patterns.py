@@ -103,7 +103,7 @@ class Levels(NamedTuple):
     on : bool array (m, group)
         Coalitions, from "none" to "all".
     groups, unions : list of int
-        Nodes that were not split (leaves among them), and those that were, parents first.
+        Nodes that were not split (leaves among them), and those that were, in order.
     weight : array (group + union, m)
         Value of a node = its row times the scores.
     """
@@ -117,10 +117,11 @@ class Levels(NamedTuple):
 def levels(children: Sequence[Sequence[int]], budget: int) -> Levels:
     """Split a hierarchy from its root, node 0, while the coalitions stay within the budget.
 
-    `children` (node) are the nodes below each, with higher numbers; one without is a leaf. Siblings enter in every order, each with all of its leaves in a row
-    (Owen 1977, Winter 1989): a node joins the unions before it on its own and every higher
-    level. Splitting a node of k children in c such contexts takes ``c (2**k - 2)`` coalitions
-    more; the nearest to the root go first, then the largest.
+    `children` (node) are the nodes below each, with higher numbers; one without is a leaf.
+    Siblings enter in every order, each with all of its leaves in a row (Owen 1977, Winter 1989):
+    a node joins every subset of the unions beside it, on its own level and on all above.
+    Splitting a node of k children in c such contexts takes ``c (2**k - 2)`` coalitions more; the
+    nearest to the root go first, then the largest.
     """
     member = _members(children)
     context: dict[int, dict[int, float]] = {0: {0: 1.0}}
@@ -137,7 +138,8 @@ def levels(children: Sequence[Sequence[int]], budget: int) -> Levels:
             context[child] = {}
             heapq.heappush(waiting, (depth + 1, -member[child].bit_count(), child))
         _join(context, here, below, member)
-    nodes = [*(n for n in context if n not in unions), *unions]
+    unions.sort()
+    nodes = [*sorted(context.keys() - unions), *unions]
     ends = {c | own for n in nodes for c in context[n] for own in (0, member[n])}
     known = sorted(ends, key=lambda c: (c.bit_count(), c))
     place = {c: i for i, c in enumerate(known)}

@@ -111,6 +111,8 @@ def rise(
             f"probability={probability!r} keeps every pixel; type a number between 0 and 1 such "
             f"as probability=0.5."
         )
+    if centre not in (True, False):
+        raise OptionError(f"centre={centre!r} is not known; choose one of True, False.")
     grid = pair(cells, "cells", 7)
     case = settle(cube, model, _rise, target=target, mask=mask, region=region)
     high, wide = (case.place.data.sizes[d] for d in (case.place.y, case.place.x))

@@ -114,8 +114,9 @@ def kernel_shap_spectral(
     "none" and "all" weigh very much; that coalitions come with their complements [2]_; and that
     they are drawn with the probability of the Shapley kernel and then weigh alike. Absent
     groups take the values of `baseline`, one for all: for the interventional values over a
-    background data set, average over baselines. The interval is that of the sandwich estimator
-    HC3 over the pairs; it covers the exact Shapley value.
+    background data set, average over baselines. Drawn values are consistent; their bias is
+    a small part of the standard error. The interval is that of the sandwich estimator HC3 over
+    the pairs; it covers the exact Shapley value.
 
     References
     ----------

@@ -77,8 +77,8 @@ def present(part: Tensor, n_groups: int) -> Tensor:
 
 def given(x: Tensor, known: Tensor, donor: np.ndarray) -> Tensor:
     """Values of the donors (n,), where they and the sample itself have data; else its own."""
-    there = known & known[donor]
-    return torch.where(there, x[donor], x)
+    giver = torch.tensor(donor, device=x.device)
+    return torch.where(known & known[giver], x[giver], x)
 
 
 def occlude_bands(score: Score, x: Tensor, baseline: Tensor, inside: np.ndarray) -> Tensor:

@@ -50,7 +50,7 @@ def fitted(
     each = everything.new_full((4, n, k, g), torch.nan, dtype=torch.float64)
     nothing = torch.empty_like(everything)
     on, share = (
-        torch.as_tensor(a, dtype=torch.float64, device=there.device) for a in (half, weight)
+        torch.tensor(a, dtype=torch.float64, device=there.device) for a in (half, weight)
     )
     plans: dict[tuple[bool, ...], Plan] = {}
     for i, s in scores:
@@ -118,7 +118,7 @@ def weighted(
     `scores` yields samples i and their scores (i, m - 1, target) from "none" upwards; everything
     = v(all) (n, target) is the last; weight (value, m).
     """
-    share = torch.as_tensor(weight, dtype=torch.float64, device=everything.device)
+    share = torch.tensor(weight, dtype=torch.float64, device=everything.device)
     out = everything.new_empty((*everything.shape, len(share)), dtype=torch.float64)
     nothing = torch.empty_like(everything)
     for i, s in scores:
