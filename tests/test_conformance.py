@@ -23,11 +23,13 @@ CASES = [
     for name in METHODS
     for kind in KINDS
     if not (kind == "spectrum" and name in worlds.SPATIAL)
+    and not (kind != "spectrum" and name in worlds.EXCHANGING)
 ]
+LAZY_CASES = [case for case in CASES if case.values[0] not in worlds.EXCHANGING]
 
 
-def options_of(name):
-    return inspect.signature(getattr(xrxai, name)).parameters
+def asks(name, option):
+    return option in inspect.signature(getattr(xrxai, name)).parameters
 
 
 def refuse(*args, **kwargs):
@@ -133,7 +135,7 @@ def test_names_of_dims_do_not_matter(name, kind):
     np.testing.assert_allclose(two.values, one.values, rtol=1e-9)
 
 
-@pytest.mark.parametrize(("name", "kind"), CASES)
+@pytest.mark.parametrize(("name", "kind"), LAZY_CASES)
 def test_lazy_equals_eager_and_computes_nothing(name, kind):
     cube = worlds.cube(lead={"time": 3})
     model = worlds.model(kind)
@@ -147,7 +149,7 @@ def test_lazy_equals_eager_and_computes_nothing(name, kind):
     for key in eager.data_vars:
         assert done[key].dtype == eager[key].dtype, key
         assert done[key].dims == eager[key].dims or key == "segment_of_pixel"
-    if name == "lime_spatial":
+    if name in worlds.SEGMENTED:
         # A lazy cube is not looked at: all samples share one map, which is cut by their valid
         # pixels only when they are explained; a segment without any is NaN.
         done = done.attribution.dropna("segment", how="all")
@@ -163,7 +165,7 @@ def test_lazy_equals_eager_and_computes_nothing(name, kind):
     xr.testing.assert_allclose(done["spectrum"], eager["spectrum"], rtol=1e-4)
 
 
-@pytest.mark.parametrize(("name", "kind"), CASES)
+@pytest.mark.parametrize(("name", "kind"), LAZY_CASES)
 def test_one_evaluation_of_a_block_feeds_every_variable(name, kind):
     calls = []
     net = worlds.model(kind)
@@ -195,7 +197,7 @@ def test_batch_and_scheduler_do_not_matter(name, kind, scheduler):
     whole = worlds.explain(name, cube, model)
     same(worlds.explain(name, cube, model, batch_size=1), whole)
     same(worlds.explain(name, cube, model, batch_size=7), whole)
-    if name != "lime_spatial":
+    if name not in worlds.SEGMENTED | worlds.EXCHANGING:
         parts = worlds.explain(name, cube.chunk(time=1, x=3), model).compute(scheduler=scheduler)
         same(parts.drop_vars("spectrum"), whole.drop_vars("spectrum"))
 
@@ -226,10 +228,10 @@ def test_asked_targets_are_those_of_all(name, kind):
     assert list(one.target.values) == ["pH"]
 
 
-@pytest.mark.parametrize("name", [n for n in METHODS if "seed" in options_of(n)])
+@pytest.mark.parametrize("name", [n for n in METHODS if asks(n, "seed")])
 def test_seed(name):
     cube = worlds.cube()
-    model = worlds.model()
+    model = worlds.model("spectrum" if name in worlds.EXCHANGING else "patch")
     state = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
     one = worlds.explain(name, cube, model, seed=5)
     two = worlds.explain(name, cube, model, seed=5)
@@ -291,11 +293,11 @@ def test_garbage_without_validity_changes_nothing_bit_for_bit(name, kind):
         dirty = cube.where(mask, garbage).where(cube.good_band, garbage)
         dirty = dirty.transpose(*clean.dims).assign_attrs(clean.attrs)
         results.append(worlds.explain(name, dirty, worlds.model(kind), mask=mask))
-        if name in worlds.QUICK:
+        if asks(name, "baseline"):
             results.append(
                 worlds.explain(name, dirty, worlds.model(kind), mask=mask, baseline="mean")
             )
-    step = 2 if name in worlds.QUICK else 1
+    step = 2 if asks(name, "baseline") else 1
     for i, other in enumerate(results[step:]):
         xr.testing.assert_identical(other, results[i % step])
     first = results[0].attribution

@@ -94,11 +94,33 @@ QUICK = {
     "hyper_noise_tunnel": {"n_samples": 4},
     "occlusion_spectral": {"window": 150.0},
     "occlusion_spatial": {"window": 3},
+    "occlusion": {"window": (200.0, 3, 4)},
+    "ablation_spectral": {"bands": 150.0},
+    "ablation_spatial": {"segments": "patch", "patch": 3},
+    "permutation_spectral": {"bands": 150.0, "n_repeats": 3},
+    "kernel_shap_spectral": {"n_samples": 40},
+    "kernel_shap_spatial": {"segments": "patch", "patch": 3, "n_samples": 24},
+    "owen_spectral": {
+        "hierarchy": [[(440, 560), (590, 610)], [(640, 720), [(740, 810), (840, 910)]]],
+        "max_evaluations": 12,
+    },
+    "rise": {"cells": 3, "n_samples": 30},
     "lime_spectral": {"bands": 150.0, "n_samples": 40},
     "lime_spatial": {"segments": "patch", "patch": 3, "n_samples": 40},
 }
-SPATIAL = {"occlusion_spatial", "lime_spatial"}
-FORWARD_ONLY = {"occlusion_spectral", "occlusion_spatial", "lime_spectral", "lime_spatial"}
+SEGMENTED = {"ablation_spatial", "kernel_shap_spatial", "lime_spatial"}
+SPATIAL = {"occlusion", "occlusion_spatial", "rise", *SEGMENTED}
+FORWARD_ONLY = {
+    "occlusion_spectral",
+    "ablation_spectral",
+    "permutation_spectral",
+    "kernel_shap_spectral",
+    "owen_spectral",
+    "lime_spectral",
+    *SPATIAL,
+}
+# Samples exchange values: pixels of one cube for spectra, several cubes (not lazy) for patches.
+EXCHANGING = {"permutation_spectral"}
 
 
 def explain(name, cube, model, **options):

@@ -6,11 +6,16 @@ from importlib.metadata import PackageNotFoundError, version
 
 from xrxai import datasets
 from xrxai.accessor import methods
+from xrxai.attribution.ablation import ablation_spatial, ablation_spectral
 from xrxai.attribution.gradient import input_x_gradient, saliency
 from xrxai.attribution.integrated import integrated_gradients
 from xrxai.attribution.lime import lime_spatial, lime_spectral
 from xrxai.attribution.noise import smoothgrad
-from xrxai.attribution.occlusion import occlusion_spatial, occlusion_spectral
+from xrxai.attribution.occlusion import occlusion, occlusion_spatial, occlusion_spectral
+from xrxai.attribution.owen import owen_spectral
+from xrxai.attribution.permutation import permutation_spectral
+from xrxai.attribution.rise import rise
+from xrxai.attribution.shap import kernel_shap_spatial, kernel_shap_spectral
 from xrxai.attribution.tunnel import hyper_noise_tunnel
 from xrxai.errors import XrxaiError
 from xrxai.io import open_cube, open_explanation
@@ -30,6 +35,8 @@ except PackageNotFoundError:  # a source tree that is not installed
 __all__ = [
     "Model",
     "XrxaiError",
+    "ablation_spatial",
+    "ablation_spectral",
     "band_groups",
     "baseline",
     "combine",
@@ -38,14 +45,20 @@ __all__ = [
     "hyper_noise_tunnel",
     "input_x_gradient",
     "integrated_gradients",
+    "kernel_shap_spatial",
+    "kernel_shap_spectral",
     "lime_spatial",
     "lime_spectral",
     "methods",
+    "occlusion",
     "occlusion_spatial",
     "occlusion_spectral",
     "on_cube",
     "open_cube",
     "open_explanation",
+    "owen_spectral",
+    "permutation_spectral",
+    "rise",
     "saliency",
     "segments",
     "smoothgrad",

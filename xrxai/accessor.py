@@ -5,7 +5,19 @@ from __future__ import annotations
 import xarray as xr
 
 from xrxai import io, plot
-from xrxai.attribution import gradient, integrated, lime, noise, occlusion, tunnel
+from xrxai.attribution import (
+    ablation,
+    gradient,
+    integrated,
+    lime,
+    noise,
+    occlusion,
+    owen,
+    permutation,
+    rise,
+    shap,
+    tunnel,
+)
 from xrxai.binding import method
 from xrxai.labelled import bands, baseline, cube, expand, removal, segments
 
@@ -27,6 +39,16 @@ class CubeAccessor:
     # occlusion
     occlusion_spectral = method(occlusion.occlusion_spectral)
     occlusion_spatial = method(occlusion.occlusion_spatial)
+    occlusion = method(occlusion.occlusion)
+    # one part at a time
+    ablation_spectral = method(ablation.ablation_spectral)
+    ablation_spatial = method(ablation.ablation_spatial)
+    permutation_spectral = method(permutation.permutation_spectral)
+    # coalitions
+    kernel_shap_spectral = method(shap.kernel_shap_spectral)
+    kernel_shap_spatial = method(shap.kernel_shap_spatial)
+    owen_spectral = method(owen.owen_spectral)
+    rise = method(rise.rise)
     # surrogates
     lime_spectral = method(lime.lime_spectral)
     lime_spatial = method(lime.lime_spatial)

@@ -82,6 +82,16 @@ def positive(value: object, name: str, example: float, *, zero: bool = False) ->
     raise OptionError(f"{name}={value!r} is not {wanted}; type for example {name}={example:g}.")
 
 
+def pair(value: object, name: str, example: int) -> tuple[int, int]:
+    """Return `value` as (height, width) of whole numbers from 1; one number serves for both."""
+    both = tuple(value) if isinstance(value, tuple | list) else (value, value)
+    if len(both) != 2:
+        raise OptionError(
+            f"{name}={value!r} is no size; type {name}={example} or {name}=({example}, {example})."
+        )
+    return at_least(both[0], 1, name), at_least(both[1], 1, name)
+
+
 def note(message: str) -> None:
     """Warn at the line of the user's own code that led here."""
     import sys

@@ -67,7 +67,7 @@ def settle(
         raise ModelError(
             f"The method {name} switches regions, but the model takes='spectrum' sees one pixel "
             f"at a time; its answer for a pixel cannot depend on others. "
-            f"Use {name.split('_')[0]}_spectral."
+            f"Use {_spectral(name)}."
         )
     if spec.needs == "gradient" and not model.differentiable:
         raise ModelError(
@@ -184,6 +184,12 @@ def _bar(case: Case, evaluations: int, progress: bool) -> Iterator[Callable[[int
     title = case.kernel.__name__.lstrip("_")
     with tqdm(total=total, delay=1, desc=title, unit="eval", unit_scale=True) as bar:
         yield bar.update
+
+
+def _spectral(name: str) -> str:
+    """Name the method that asks of bands what this one asks of regions."""
+    stem = name.removesuffix("_spatial")
+    return f"{stem}_spectral" if stem != name else "occlusion_spectral"
 
 
 def _nothing_valid(place: Cube, mask: xr.DataArray | np.ndarray | None) -> str:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 
 
@@ -16,6 +21,11 @@ def every(n_groups: int) -> np.ndarray:
     codes = np.arange(2**n_groups)[:, None]
     on: np.ndarray = (codes >> np.arange(n_groups)) % 2 == 1
     return on
+
+
+def single(n_groups: int) -> np.ndarray:
+    """All but one: (n_groups, n_groups) bool, group i is off in row i."""
+    return ~np.eye(n_groups, dtype=bool)
 
 
 def windows(size: int, window: int, stride: int) -> np.ndarray:
@@ -69,3 +79,147 @@ def masks(
     if n_masked is not None:
         kept = drawn.argsort(axis=1).argsort(axis=1) >= n_masked
     return np.stack([kept, ~kept], axis=1).reshape(n_samples, n_groups) if antithetic else kept
+
+
+def exchanges(pool: np.ndarray, n_repeats: int, seed: int) -> np.ndarray:
+    """Who gives its values to whom: (n_repeats, n), a permutation within each pool (n,) of ids.
+
+    Pools of the same size are permuted alike, so that none depends on which others there are.
+    """
+    donor = np.tile(np.arange(pool.size), (n_repeats, 1))
+    for one in np.unique(pool):
+        members = np.flatnonzero(pool == one)
+        for r in range(n_repeats):
+            donor[r, members] = members[np.random.default_rng([seed, r]).permutation(members.size)]
+    return donor
+
+
+def coalition_pairs(n_groups: int) -> tuple[np.ndarray, np.ndarray]:
+    """Every coalition but "none" and "all", one of each complementary pair, and its weight.
+
+    Returns (2**(n_groups - 1) - 1, n_groups) bool and the Shapley kernel of Lundberg & Lee
+    2017, theorem 2; the complement weighs the same.
+    """
+    half = every(n_groups)[1 : 2 ** (n_groups - 1)]
+    size = half.sum(axis=1)
+    ways = np.array([math.comb(n_groups, k) for k in range(n_groups + 1)], dtype=float)
+    return half, (n_groups - 1) / (ways[size] * size * (n_groups - size))
+
+
+def drawn_pairs(n_pairs: int, n_groups: int, seed: int) -> np.ndarray:
+    """Coalitions (n_pairs, n_groups) drawn with the probability of the Shapley kernel."""
+    rng = np.random.default_rng(seed)
+    size = np.arange(1, n_groups)
+    chance = 1 / (size * (n_groups - size))
+    drawn = rng.choice(size, size=n_pairs, p=chance / chance.sum())
+    rank = rng.random((n_pairs, n_groups)).argsort(axis=1)
+    on: np.ndarray = rank < drawn[:, None]
+    return on
+
+
+class Levels(NamedTuple):
+    """Coalitions that give the Owen values of a hierarchy, as far as the budget reaches.
+
+    Attributes
+    ----------
+    on : bool array (m, group)
+        Coalitions, from "none" to "all".
+    groups, unions : list of int
+        Nodes that were not split (leaves among them), and those that were, in order.
+    weight : array (group + union, m)
+        Value of a node = its row times the scores.
+    """
+
+    on: np.ndarray
+    groups: list[int]
+    unions: list[int]
+    weight: np.ndarray
+
+
+def levels(children: Sequence[Sequence[int]], budget: int) -> Levels:
+    """Split a hierarchy from its root, node 0, while the coalitions stay within the budget.
+
+    `children` (node) are the nodes below each, with higher numbers; one without is a leaf.
+    Siblings enter in every order, each with all of its leaves in a row (Owen 1977, Winter 1989):
+    a node joins every subset of the unions beside it, on its own level and on all above.
+    Splitting a node of k children in c such contexts takes ``c (2**k - 2)`` coalitions more; the
+    nearest to the root go first, then the largest.
+    """
+    member = _members(children)
+    context: dict[int, dict[int, float]] = {0: {0: 1.0}}
+    used, unions, waiting = 2, [], [(0, 0, 0)]
+    while waiting:
+        depth, _, node = heapq.heappop(waiting)
+        below, here = children[node], context[node]
+        cost = len(here) * (2 ** len(below) - 2)
+        if not below or used + cost > budget:
+            continue
+        used += cost
+        unions.append(node)
+        for child in below:
+            context[child] = {}
+            heapq.heappush(waiting, (depth + 1, -member[child].bit_count(), child))
+        _join(context, here, below, member)
+    unions.sort()
+    nodes = [*sorted(context.keys() - unions), *unions]
+    ends = {c | own for n in nodes for c in context[n] for own in (0, member[n])}
+    known = sorted(ends, key=lambda c: (c.bit_count(), c))
+    place = {c: i for i, c in enumerate(known)}
+    weight = np.zeros((len(nodes), len(known)))
+    for row, node in zip(weight, nodes, strict=True):
+        for before, share in context[node].items():
+            row[place[before | member[node]]] += share
+            row[place[before]] -= share
+    groups = nodes[: len(nodes) - len(unions)]
+    on = np.array([[c & member[node] > 0 for node in groups] for c in known], dtype=bool)
+    return Levels(on, groups, unions, weight)
+
+
+def _members(children: Sequence[Sequence[int]]) -> list[int]:
+    """Leaves of each node, as the bits of a number."""
+    member = [0] * len(children)
+    for node in reversed(range(len(children))):
+        for child in children[node]:
+            member[node] |= member[child]
+        member[node] = member[node] or 1 << node
+    return member
+
+
+def _join(
+    context: dict[int, dict[int, float]],
+    here: dict[int, float],
+    below: Sequence[int],
+    member: list[int],
+) -> None:
+    """Give each child its contexts: those of the node, with every subset of its siblings."""
+    k = len(below)
+    for subset in range(2**k - 1):
+        inside = [child for i, child in enumerate(below) if subset >> i & 1]
+        union = sum(member[child] for child in inside)
+        share = math.factorial(len(inside)) * math.factorial(k - len(inside) - 1)
+        for child in below:
+            if child not in inside:
+                for before, chance in here.items():
+                    context[child][before | union] = chance * share / math.factorial(k)
+
+
+def soft_mask(
+    draw: int, cells: tuple[int, int], size: tuple[int, int], probability: float, seed: int
+) -> np.ndarray:
+    """Draw number `draw` of a smooth random mask (y, x) in [0, 1].
+
+    A grid of coins, one cell larger than the image when stretched bilinearly, cut out at a
+    random shift of up to a cell (Petsiuk et al. 2018, section 3.2). The mean of every pixel is
+    `probability`, as bilinear weights sum to one.
+    """
+    rng = np.random.default_rng([seed, draw])
+    mask = (rng.random(cells) < probability).astype(float)
+    for axis, (n, length) in enumerate(zip(cells, size, strict=True)):
+        cell = -(-length // n)
+        at = (rng.integers(cell) + np.arange(length) + 0.5) * n / ((n + 1) * cell) - 0.5
+        at = at.clip(0, n - 1)
+        left = np.minimum(at.astype(int), max(0, n - 2))
+        share = np.expand_dims(at - left, tuple(range(1, 2 - axis)))
+        one, two = mask.take(left, axis), mask.take(np.minimum(left + 1, n - 1), axis)
+        mask = one + share * (two - one)
+    return mask

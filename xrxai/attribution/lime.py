@@ -12,6 +12,7 @@ from xrxai.errors import at_least, choice, note, positive
 from xrxai.explain import Case, explain, settle
 from xrxai.labelled import bands as band_groups
 from xrxai.labelled import baseline as baselines
+from xrxai.labelled import parts
 from xrxai.labelled import removal as removals
 from xrxai.labelled import segments as segmentation
 from xrxai.spec import Output, spec
@@ -153,16 +154,13 @@ def lime_spectral(
        distribution; its mean, put into the model, is the same for linear models only.
     """
     case = settle(cube, model, _lime_spectral, target=target, mask=mask, region=region)
-    groups = band_groups.settle(case.place, bands, overlap, ungrouped)
-    fit = _design(groups.sizes["group"], "group", n_samples, surrogate, alpha, kernel_width, seed)
-    names = [str(n) for n in groups["group"].values]
+    groups = parts.of_bands(case.place, bands, overlap, ungrouped)
+    fit = _design(groups.count, "group", n_samples, surrogate, alpha, kernel_width, seed)
     return _explain(
         case,
         fit,
-        groups["group_of_band"],
+        groups,
         removals.settle(case.place, case.valid, baseline, removal, covariance),
-        coords={str(k): c.variable for k, c in groups.coords.items() if c.dims == ("group",)},
-        options={"bands": names, "overlap": overlap, "ungrouped": ungrouped},
         seed=seed,
         device=device,
         batch_size=batch_size,
@@ -263,7 +261,7 @@ def lime_spatial(
        matrix estimators. https://doi.org/10.1016/0304-4076(85)90158-7
     """
     case = settle(cube, model, _lime_spatial, target=target, mask=mask, region=region)
-    ids = segmentation.settle(
+    regions = parts.of_pixels(
         case.place,
         segments,
         case.valid,
@@ -271,28 +269,12 @@ def lime_spatial(
         compactness=compactness,
         patch=patch,
     )
-    count = int(ids.max())
-    fit = _design(count, "segment", n_samples, surrogate, alpha, kernel_width, seed)
-    lead = [d for d in ids.dims if d in case.place.lead]
-    sizes = np.apply_along_axis(
-        np.bincount, -1, ids.values.reshape(*ids.shape[: len(lead)], -1), minlength=count + 1
-    )[..., 1:]
-    how = segments if isinstance(segments, str) else type(segments).__name__
+    fit = _design(regions.count, "segment", n_samples, surrogate, alpha, kernel_width, seed)
     return _explain(
         case,
         fit,
-        ids,
+        regions,
         removals.settle_plain(case.place, case.valid, baseline),
-        coords={
-            "segment": ("segment", np.arange(1, count + 1)),
-            "segment_size": ((*lead, "segment"), sizes, {"long_name": "pixels", "units": "1"}),
-        },
-        options={
-            "segments": how,
-            "n_segments": n_segments,
-            "compactness": compactness,
-            "patch": patch,
-        },
         seed=seed,
         device=device,
         batch_size=batch_size,
@@ -338,11 +320,9 @@ def _design(
 def _explain(
     case: Case,
     fit: dict[str, Any],
-    part: xr.DataArray,
+    switched: parts.Parts,
     filled: removals.Settled,
     *,
-    coords: dict[str, Any],
-    options: dict[str, Any],
     seed: int,
     device: str | None,
     batch_size: int | None,
@@ -353,12 +333,12 @@ def _explain(
     return explain(
         case.giving(filled.outputs),
         evaluations=n_samples + 2,
-        inputs={"part": part.reset_coords(drop=True), **filled.inputs},
+        inputs={"part": switched.where, **filled.inputs},
         static={**fit, **filled.static},
-        coords={**coords, **filled.coords},
-        extra={str(part.name): part.reset_coords(drop=True)},
+        coords={**switched.coords, **filled.coords},
+        extra=switched.extra,
         options={
-            **options,
+            **switched.options,
             "n_samples": n_samples,
             **filled.options,
             "surrogate": fit["surrogate"],

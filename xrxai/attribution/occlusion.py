@@ -1,4 +1,4 @@
-"""Occlusion: slide a window of absence over bands or over the image."""
+"""Occlusion: slide a window of absence over bands, over the image, or over both."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
-from xrxai import patterns, tensors
-from xrxai.errors import BandError, OptionError, SegmentError, at_least, choice, positive
-from xrxai.explain import Case, explain, settle
+from xrxai import tensors
+from xrxai.errors import OptionError, choice
+from xrxai.explain import explain, settle
 from xrxai.labelled import baseline as baselines
 from xrxai.labelled import removal as removals
+from xrxai.labelled import windows
 from xrxai.spec import Output, spec
 
 if TYPE_CHECKING:
@@ -110,35 +111,18 @@ def occlusion_spectral(
     """
     choice(unit, ("nm", "band"), "unit")
     case = settle(cube, model, _occlusion_spectral, target=target, mask=mask, region=region)
-    place = case.place
-    if unit == "nm":
-        positive(window, "window", 50)
-    else:
-        at_least(window, 1, "window")
-    if stride is None:
-        stride = window / 2 if unit == "nm" else max(1, int(window) // 2)
-    inside, low, high = _band_windows(case, window, stride, unit)
-    filled = removals.settle(place, case.valid, baseline, removal, covariance)
-    band = place.band
-    covers = xr.DataArray(
-        inside, dims=("window", band), attrs={"long_name": "the window covers the band"}
-    )
-    about = {"units": "nm"} if place.wavelength is not None else {"units": "1"}
+    bands = windows.over_bands(case.place, window, stride, unit)
+    filled = removals.settle(case.place, case.valid, baseline, removal, covariance)
     return explain(
         case.giving(filled.outputs),
-        evaluations=len(inside) + 1,
+        evaluations=len(bands.inside) + 1,
         inputs=filled.inputs,
-        static={"inside": inside, **filled.static},
-        coords={
-            **filled.coords,
-            "window": ("window", np.arange(1, len(inside) + 1)),
-            "window_min": ("window", low, about),
-            "window_max": ("window", high, about),
-        },
-        extra={"band_in_window": covers},
+        static={"inside": bands.inside, **filled.static},
+        coords={**filled.coords, **windows.band_coords(case.place, bands)},
+        extra=windows.band_in_window(case.place, bands),
         options={
             "window": window,
-            "stride": stride,
+            "stride": bands.stride,
             "unit": unit,
             **filled.options,
         },
@@ -146,42 +130,6 @@ def occlusion_spectral(
         batch_size=batch_size,
         progress=progress,
     )
-
-
-def _band_windows(
-    case: Case, window: float, stride: float, unit: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Membership (window, band) of the windows that hold a good band, and their two ends."""
-    place = case.place
-    n_bands = place.good_band.size
-    if unit == "band":
-        at_least(stride, 1, "stride")
-        if window > n_bands:
-            raise BandError(
-                f"window={window} bands is wider than the cube, which has {n_bands}; "
-                f"type window={n_bands} or less."
-            )
-        ends = patterns.windows(n_bands, int(window), int(stride))
-        inside = np.zeros((len(ends), n_bands), dtype=bool)
-        for row, (start, stop) in zip(inside, ends, strict=True):
-            row[start:stop] = True
-    else:
-        positive(stride, "stride", 25)
-        wavelength = place.require_wavelength()
-        first, last = np.nanmin(wavelength), np.nanmax(wavelength)
-        count = max(0, int(np.ceil((last - first - window) / stride))) + 1
-        start = first + stride * np.arange(count)[:, None]
-        # Half open, so that windows side by side share no band; the last one is closed.
-        stop = np.where(np.arange(count)[:, None] == count - 1, np.inf, start + window)
-        inside = (wavelength >= start) & (wavelength < stop)
-    inside &= place.good_band
-    inside = inside[inside.any(axis=1)]
-    if not len(inside):
-        raise BandError("No window holds a good band; widen window= or lower stride=.")
-    scale = np.arange(n_bands) if place.wavelength is None else place.wavelength
-    low = np.array([scale[row].min() for row in inside], dtype=float)
-    high = np.array([scale[row].max() for row in inside], dtype=float)
-    return inside, low, high
 
 
 @spec(
@@ -284,51 +232,22 @@ def occlusion_spatial(
        https://arxiv.org/abs/1311.2901
     """
     case = settle(cube, model, _occlusion_spatial, target=target, mask=mask, region=region)
-    place = case.place
-    size = (place.data.sizes[place.y], place.data.sizes[place.x])
-    high, wide = _pair(window, "window")
-    down, right = (
-        _pair(stride, "stride")
-        if stride is not None
-        else (
-            max(1, high // 2),
-            max(1, wide // 2),
-        )
-    )
-    if high > size[0] or wide > size[1]:
-        raise SegmentError(
-            f"window=({high}, {wide}) is larger than the cube of {size[0]} x {size[1]} pixels; "
-            f"type window=({min(high, size[0])}, {min(wide, size[1])}) or less."
-        )
-    rows = patterns.windows(size[0], high, down)
-    columns = patterns.windows(size[1], wide, right)
-    boxes = np.array([[*r, *c] for r in rows for c in columns])
-    names = ("row_start", "row_stop", "column_start", "column_stop")
+    found = windows.over_pixels(case.place, window, stride)
     return explain(
         case,
-        evaluations=len(boxes) + 1,
-        inputs={"baseline": baselines.settle(place, baseline, case.valid)},
-        static={"boxes": boxes},
-        coords={
-            "window": ("window", np.arange(1, len(boxes) + 1)),
-            **{f"window_{name}": ("window", boxes[:, i]) for i, name in enumerate(names)},
-        },
+        evaluations=len(found.boxes) + 1,
+        inputs={"baseline": baselines.settle(case.place, baseline, case.valid)},
+        static={"boxes": found.boxes},
+        coords=windows.pixel_coords(found.boxes),
         options={
-            "window": [high, wide],
-            "stride": [down, right],
+            "window": list(found.window),
+            "stride": list(found.stride),
             "baseline": baselines.describe(baseline),
         },
         device=device,
         batch_size=batch_size,
         progress=progress,
     )
-
-
-def _pair(value: int | tuple[int, int], name: str) -> tuple[int, int]:
-    pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
-    if len(pair) != 2:
-        raise OptionError(f"{name}={value!r} is no size; type {name}=16 or {name}=(16, 16).")
-    return at_least(pair[0], 1, name), at_least(pair[1], 1, name)
 
 
 @spec(
@@ -349,6 +268,137 @@ def _occlusion_spatial(
     effect = (prediction[:, None] - scores).transpose(1, 2)
     return {
         "attribution": tensors.perturb.mean_over_boxes(effect, boxes, tuple(x.shape[-2:])),
+        "window_effect": effect,
+        "prediction": prediction,
+    }
+
+
+def occlusion(
+    cube: xr.DataArray,
+    model: Model,
+    *,
+    target: str | list[str] | None = None,
+    window: tuple[float, int, int] = (50.0, 16, 16),
+    stride: tuple[float, int, int] | None = None,
+    unit: Literal["nm", "band"] = "nm",
+    baseline: baselines.Baseline = 0.0,
+    mask: xr.DataArray | np.ndarray | None = None,
+    region: Any = None,
+    device: str | None = None,
+    batch_size: int | None = None,
+    progress: bool = True,
+) -> xr.Dataset:
+    """
+    Loss of every target's score when a block of bands and pixels is set to the baseline.
+
+    Says where in the image which part of the spectrum matters. Costs one forward pass per
+    window of bands and window of pixels, for all targets together.
+
+    Parameters
+    ----------
+    cube : DataArray, (band, y, x)
+        In any order, with leading dims such as ``time`` or ``sample`` if there are.
+    model : Model
+        One that takes a patch.
+    target : str or list of str, optional
+        Default: every target of the model.
+    window : (float, int, int), default: (50.0, 16, 16)
+        Width in `unit`, height and width in pixels. Larger blocks remove whole features and
+        objects, and blur small ones.
+    stride : (float, int, int), optional
+        Steps between windows, in the same units. Smaller steps cost more and show more detail.
+        Default: half the window.
+    unit : {"nm", "band"}, default: "nm"
+        Nanometres follow the spectrum over gaps and overlaps; bands follow the order of the
+        cube. Windows of bands and of pixels number ``ceil((n - window) / stride) + 1`` per
+        axis, the last one cut at the edge.
+    baseline : optional
+        What stands for absence: see `xrxai.baseline`. Default: zero.
+    mask : bool DataArray or array, (y, x), optional
+        True = keep. Other pixels are filled with ``model.fill`` and are NaN in the result.
+    region : bool DataArray or array, (y, x), or GeoDataFrame, optional
+        For ``gives="map"``: the pixels whose scores are summed.
+    device : str, optional
+        Overrides ``model.device``.
+    batch_size : int, optional
+        Overrides ``model.batch_size``; changes memory and speed, not the result.
+    progress : bool, default: True
+        Show a bar on what takes longer than a second.
+
+    Returns
+    -------
+    Dataset
+        ``attribution`` (target, band, y, x): the mean over the blocks that cover a value of
+        score minus score without the block, NaN where none does; ``window_effect``
+        (target, window), that difference itself, with ``band_in_window`` (window, band),
+        ``window_min`` and ``window_max`` (nm) and the half-open ranges of rows and columns
+        ``window_row_start`` ... ``window_column_stop``; ``prediction`` and
+        ``model_evaluations``.
+
+    Raises
+    ------
+    CubeError, ModelError, TargetError, BandError, SegmentError, BaselineError, OptionError
+        The cube, the model and the options do not fit; nothing has been run then.
+
+    References
+    ----------
+    .. [1] M. D. Zeiler, R. Fergus (2013). Visualizing and understanding convolutional networks.
+       https://arxiv.org/abs/1311.2901
+    """
+    choice(unit, ("nm", "band"), "unit")
+    case = settle(cube, model, _occlusion, target=target, mask=mask, region=region)
+    width, *size = _triple(window, "window")
+    step, *steps = (None,) if stride is None else _triple(stride, "stride")
+    bands = windows.over_bands(case.place, width, step, unit, "[0]")
+    pixels = windows.over_pixels(case.place, tuple(size), tuple(steps) or None, "[1:]")
+    each = bands.repeated(len(pixels.boxes))
+    boxes = np.tile(pixels.boxes, (len(bands.inside), 1))
+    return explain(
+        case,
+        evaluations=len(boxes) + 1,
+        inputs={"baseline": baselines.settle(case.place, baseline, case.valid)},
+        static={"inside": bands.inside, "boxes": pixels.boxes},
+        coords={**windows.band_coords(case.place, each), **windows.pixel_coords(boxes)},
+        extra=windows.band_in_window(case.place, each),
+        options={
+            "window": [width, *pixels.window],
+            "stride": [bands.stride, *pixels.stride],
+            "unit": unit,
+            "baseline": baselines.describe(baseline),
+        },
+        device=device,
+        batch_size=batch_size,
+        progress=progress,
+    )
+
+
+def _triple(value: Any, name: str) -> tuple[Any, Any, Any]:
+    if not isinstance(value, tuple | list) or len(value) != 3:
+        raise OptionError(
+            f"{name}={value!r} is no block of bands, rows and columns; type for example "
+            f"{name}=(50, 16, 16)."
+        )
+    return value[0], value[1], value[2]
+
+
+@spec(
+    {
+        "attribution": Output(("target", "band", "y", "x"), "mean loss of score"),
+        "window_effect": Output(("target", "window"), "loss of score without the window"),
+    },
+    needs="forward",
+    spatial=True,
+    references=_PAPER,
+)
+def _occlusion(
+    x: Tensor, score: Score, *, baseline: Tensor, inside: np.ndarray, boxes: np.ndarray
+) -> dict[str, Tensor]:
+    """inside (w, band), boxes (v, 4) -> attribution (n, target, *f), effect (n, target, w * v)."""
+    prediction = score.clean(x)
+    scores = tensors.perturb.occlude_blocks(score, x, baseline, inside, boxes)
+    effect = (prediction[:, None] - scores).transpose(1, 2)
+    return {
+        "attribution": tensors.perturb.mean_over_blocks(effect, inside, boxes, tuple(x.shape[-2:])),
         "window_effect": effect,
         "prediction": prediction,
     }

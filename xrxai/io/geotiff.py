@@ -17,7 +17,7 @@ from xrxai.errors import ResultError
 from xrxai.io.read import quiet_about_georeference
 from xrxai.io.write import part_of, refuse_existing, require_explanation
 
-_STACKED = ("group", "segment", "window", "channel", "statistic")
+_STACKED = ("group", "union", "segment", "window", "channel", "statistic")
 
 
 def to_geotiff(

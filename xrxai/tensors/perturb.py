@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from xrxai.tensors.score import Score, rows_of
 
 _MAP_VALUES = 2**20
 _PIXELS = 4096
+_MASK_VALUES = 4_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,15 +65,21 @@ def fills(
 
 
 def evaluate(
-    score: Score, x: Tensor, baseline: Tensor | Fill, on: np.ndarray, part: Tensor
+    score: Score,
+    x: Tensor,
+    baseline: Tensor | Fill,
+    on: np.ndarray,
+    part: Tensor,
+    among: Tensor | None = None,
 ) -> Tensor:
-    """Score every sample under every pattern.
+    """Score every sample, or those `among` them, under every pattern.
 
     x (n, *f), baseline (n or 1, *f broadcastable) or a `Fill`, on (m, g) bool, part (1 or n,
     *f broadcastable) int: the group of a feature, counted from 1, 0 = always kept. A fill with
     a rule needs groups of bands, the same in every sample. Returns (n, m, target).
     """
-    n, m = x.shape[0], on.shape[0]
+    rows = torch.arange(x.shape[0], device=x.device) if among is None else among
+    n, m = len(rows), on.shape[0]
     fill = baseline if isinstance(baseline, Fill) else Fill(baseline)
     table = torch.as_tensor(with_always(on), device=x.device)
     out = torch.empty((n, m, score.n_targets), dtype=x.dtype, device=x.device)
@@ -80,13 +88,25 @@ def evaluate(
         for j in batches(m, _patterns_at_once(fill, x, batch), x.device):
             # Patterns outside, samples inside: the maps of a pattern are made once.
             maps = fill.maps(_bands(on[j.cpu().numpy()], part), x) if fill.rule else None
-            for i in batches(n, batch // len(j), x.device):
+            for k in batches(n, batch // len(j), x.device):
+                i = rows[k]
                 # (patterns, samples or 1, *f) -> samples first
                 keep = table[j][:, rows_of(part, i)].transpose(0, 1)
                 z = torch.where(keep, x[i].unsqueeze(1), fill.stand_in(x, i, maps))
                 s = score(z.flatten(0, 1), i.repeat_interleave(len(j)))
-                out[i[:, None], j] = s.view(len(i), len(j), -1)
+                out[k[:, None], j] = s.view(len(i), len(j), -1)
     return out
+
+
+def sweep(
+    score: Score, x: Tensor, baseline: Tensor | Fill, on: np.ndarray, part: Tensor
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Score some samples at a time under every pattern: positions i, scores (i, m, target).
+
+    What can be reduced over the patterns never needs the scores of all samples.
+    """
+    for i in batches(x.shape[0], score.batch(x) // on.shape[0], x.device):
+        yield i, evaluate(score, x, baseline, on, part, among=i)
 
 
 def with_always(on: np.ndarray) -> np.ndarray:
@@ -212,3 +232,81 @@ def mean_over_boxes(effect: Tensor, boxes: np.ndarray, size: tuple[int, ...]) ->
         total[..., a:b, c:d] += effect[..., w, None, None]
         count[a:b, c:d] += 1
     return total / count
+
+
+def fade(
+    score: Score, x: Tensor, baseline: Tensor, mask: Callable[[int], np.ndarray], m: int
+) -> Tensor:
+    """Score every sample under m soft masks (y, x), 1 = kept, 0 = baseline: (n, m, target)."""
+    n = x.shape[0]
+    start = baseline.expand_as(x)
+    out = torch.empty((n, m, score.n_targets), dtype=x.dtype, device=x.device)
+    batch = score.batch(x)
+    for i in batches(n, batch // m, x.device):
+        for j in batches(m, batch // len(i), x.device):
+            share = torch.as_tensor(np.stack([mask(k) for k in j.tolist()])).to(x)
+            way = share[None, :, None] * (x[i] - start[i]).unsqueeze(1)
+            z = start[i].unsqueeze(1) + way
+            with torch.no_grad():
+                s = score(z.flatten(0, 1), i.repeat_interleave(len(j)))
+            out[i[:, None], j] = s.view(len(i), len(j), -1)
+    return out
+
+
+def given(x: Tensor, known: Tensor, donor: np.ndarray) -> Tensor:
+    """Values of the donors (n,), where they and the sample itself have data; else its own."""
+    giver = torch.tensor(donor, device=x.device)
+    return torch.where(known & known[giver], x[giver], x)
+
+
+def occlude_blocks(
+    score: Score, x: Tensor, baseline: Tensor, inside: np.ndarray, boxes: np.ndarray
+) -> Tensor:
+    """Score without each window of bands inside each box: (n, w * v, target), boxes fastest."""
+    bands = [torch.as_tensor(np.flatnonzero(row), device=x.device) for row in inside]
+    blocks: list[tuple[slice | Tensor, ...]] = [
+        (band, slice(a, b), slice(c, d)) for band in bands for a, b, c, d in boxes
+    ]
+    return _occlude(score, x, baseline, blocks)
+
+
+def mean_over_blocks(
+    effect: Tensor, inside: np.ndarray, boxes: np.ndarray, size: tuple[int, ...]
+) -> Tensor:
+    """Effects (n, target, w * v) -> mean over the blocks that cover a value; else NaN."""
+    cover = torch.as_tensor(inside, dtype=effect.dtype, device=effect.device)
+    each = effect.unflatten(2, inside.shape[:1] + boxes.shape[:1]).transpose(2, 3) @ cover
+    total = effect.new_zeros((*effect.shape[:2], inside.shape[1], *size))
+    count = effect.new_zeros(size)
+    for v, (a, b, c, d) in enumerate(boxes):
+        total[..., a:b, c:d] += each[:, :, v, :, None, None]
+        count[a:b, c:d] += 1
+    return total / (cover.sum(0)[:, None, None] * count)
+
+
+def mean_under_masks(
+    scores: Tensor,
+    mask: Callable[[int], np.ndarray],
+    size: tuple[int, int],
+    probability: float,
+    centred: bool,
+) -> tuple[Tensor, Tensor]:
+    """Mean of score times mask over the probability, and its error: each (n, target, y, x).
+
+    scores (n, m, target), float64; `centred` ones sum to zero, which costs a degree of freedom.
+    """
+    n, m, k = scores.shape
+    total = scores.new_zeros((n, k, size[0] * size[1]))
+    square = total.clone()
+    for j in batches(m, max(1, _MASK_VALUES // (size[0] * size[1])), scores.device):
+        share = torch.as_tensor(np.stack([mask(i) for i in j.tolist()])).to(scores).flatten(1)
+        if centred:
+            share = share - probability
+        some = scores[:, j].transpose(1, 2)
+        total += some @ share
+        square += some**2 @ share**2
+    mean = total / m
+    variance = (square / m - mean**2).clamp(min=0) / (m - 1)
+    freedom = (m - 1) / m if centred else 1.0
+    value = mean / (freedom * probability)
+    return value.unflatten(2, size), (variance.sqrt() / probability).unflatten(2, size)
