@@ -49,9 +49,7 @@ def fitted(
     k = everything.shape[1]
     each = everything.new_full((4, n, k, g), torch.nan, dtype=torch.float64)
     nothing = torch.empty_like(everything)
-    on, share = (
-        torch.tensor(a, dtype=torch.float64, device=there.device) for a in (half, weight)
-    )
+    on, share = (torch.tensor(a, dtype=torch.float64, device=there.device) for a in (half, weight))
     plans: dict[tuple[bool, ...], Plan] = {}
     for i, s in scores:
         nothing[i] = s[:, -1]
