@@ -48,9 +48,8 @@ def permutation_spectral(
     Parameters
     ----------
     cube : DataArray, (band, y, x)
-        In any order, not lazy. Leading dims such as ``time`` or ``sample`` are
-        exchanged for models that take patches; for those that take spectra each of their
-        images is a cube of its own.
+        In any order, not lazy. Along leading dims such as ``time`` or ``sample`` patches are
+        exchanged; for models that take spectra each image along them is a cube of its own.
     model : Model
         Any model.
     target : str or list of str, optional
@@ -94,10 +93,11 @@ def permutation_spectral(
 
     Notes
     -----
-    Breiman permutes to see how much the *error* grows, over a data set; here it is the score of
-    each sample that changes, as no truth is known. For the importance over a scene, average
-    ``rms_change`` over its pixels. A sample may receive its own values, as in [1]_: for a
-    linear score the attribution tends to the group's weights times the distance from the mean.
+    Breiman [1]_ permutes to see how much the *error* grows, over a data set [2]_; here it is the
+    score of each sample that changes, as no truth is known. For the importance over a scene,
+    average ``rms_change`` over its pixels. In a permutation a sample may receive its own values:
+    for a linear score the attribution tends to the group's weights times the distance from the
+    mean.
 
     References
     ----------

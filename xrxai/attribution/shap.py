@@ -66,10 +66,10 @@ def kernel_shap_spectral(
         Band groups: names, nm ranges, positions, or a width in nm; see `xrxai.band_groups`.
         Default: 50 nm wide. Up to 12 groups are exact by default.
     n_samples : int, optional
-        Coalitions to draw, in complementary pairs, besides "none" and "all"; with ``2**n`` or
-        more for n groups every one is evaluated and the values are exact. More narrow the
-        standard error, by one over their square root. Default: exact up to 12 groups, else
-        ``2048 + 2 n``.
+        Coalitions to draw, an even number as they come in complementary pairs, besides "none"
+        and "all"; with ``2**n`` or more for n groups every one is evaluated and the values are
+        exact. More narrow the standard error, by one over their square root. Default: exact up
+        to 12 groups, else ``2048 + 2 n``.
     baseline : optional
         What stands for absence: see `xrxai.baseline`. Default: zero.
     overlap : {"first", "error", "split"}, default: "first"
@@ -182,10 +182,10 @@ def kernel_shap_spatial(
     patch : int, default: 14
         Side of the squares in pixels.
     n_samples : int, optional
-        Coalitions to draw, in complementary pairs, besides "none" and "all"; with ``2**n`` or
-        more for n segments every one is evaluated and the values are exact. More narrow the
-        standard error, by one over their square root. Default: exact up to 12 segments, else
-        ``2048 + 2 n``.
+        Coalitions to draw, an even number as they come in complementary pairs, besides "none"
+        and "all"; with ``2**n`` or more for n segments every one is evaluated and the values are
+        exact. More narrow the standard error, by one over their square root. Default: exact up
+        to 12 segments, else ``2048 + 2 n``.
     baseline : optional
         What stands for absence: see `xrxai.baseline`. Default: zero.
     seed : int, default: 0
