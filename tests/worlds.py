@@ -90,12 +90,20 @@ def model(kind="patch", bands=10, **options):
 # The least that every method needs on these cubes.
 QUICK = {
     "integrated_gradients": {"n_steps": 8},
+    "gradient_shap": {
+        "background": np.random.default_rng(7).uniform(0.1, 0.9, (4, 10)),
+        "n_samples": 6,
+    },
+    "blur_ig": {"n_steps": 8},
+    "guided_ig": {"n_steps": 3},
     "occlusion_spectral": {"window": 150.0},
     "occlusion_spatial": {"window": 3},
     "lime_spectral": {"bands": 150.0, "n_samples": 40},
     "lime_spatial": {"segments": "patch", "patch": 3, "n_samples": 40},
 }
 SPATIAL = {"occlusion_spatial", "lime_spatial"}
+# Every target has a way of its own, and pays for it.
+PER_TARGET = {"guided_ig"}
 FORWARD_ONLY = {"occlusion_spectral", "occlusion_spatial", "lime_spectral", "lime_spatial"}
 
 

@@ -10,6 +10,7 @@ from xrxai.attribution.gradient import input_x_gradient, saliency
 from xrxai.attribution.integrated import integrated_gradients
 from xrxai.attribution.lime import lime_spatial, lime_spectral
 from xrxai.attribution.occlusion import occlusion_spatial, occlusion_spectral
+from xrxai.attribution.paths import blur_ig, gradient_shap, guided_ig
 from xrxai.errors import XrxaiError
 from xrxai.io import open_cube, open_explanation
 from xrxai.labelled.bands import band_groups, coverage
@@ -29,9 +30,12 @@ __all__ = [
     "XrxaiError",
     "band_groups",
     "baseline",
+    "blur_ig",
     "combine",
     "coverage",
     "datasets",
+    "gradient_shap",
+    "guided_ig",
     "input_x_gradient",
     "integrated_gradients",
     "lime_spatial",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import xarray as xr
 
 from xrxai import io, plot
-from xrxai.attribution import gradient, integrated, lime, occlusion
+from xrxai.attribution import gradient, integrated, lime, occlusion, paths
 from xrxai.binding import method
 from xrxai.labelled import bands, baseline, cube, expand, segments
 
@@ -21,6 +21,10 @@ class CubeAccessor:
     saliency = method(gradient.saliency)
     input_x_gradient = method(gradient.input_x_gradient)
     integrated_gradients = method(integrated.integrated_gradients)
+    # gradients along other ways
+    gradient_shap = method(paths.gradient_shap)
+    blur_ig = method(paths.blur_ig)
+    guided_ig = method(paths.guided_ig)
     # occlusion
     occlusion_spectral = method(occlusion.occlusion_spectral)
     occlusion_spatial = method(occlusion.occlusion_spatial)
