@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xrxai import patterns, tensors
-from xrxai.errors import ModelError, OptionError, at_least, choice, positive
+from xrxai.errors import BandError, ModelError, OptionError, at_least, choice, positive
 from xrxai.explain import Case, explain, settle
 from xrxai.labelled import background as backgrounds
 from xrxai.labelled import baseline as baselines
@@ -275,7 +275,7 @@ def _scale(case: Case, axes: Axes) -> tuple[np.ndarray | None, float, float]:
     wavelength = place.require_wavelength()
     good = np.unique(wavelength[place.good_band])
     if good.size < 2:
-        raise ModelError(
+        raise BandError(
             "axes='spectral' blurs over the bands, and the cube has only one good wavelength; "
             "type axes='spatial', or use integrated_gradients."
         )
