@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from tests.oracles import gradient
@@ -64,7 +66,7 @@ def blur_ig(f, x, known, widths, position=None):
     """Sum over the steps of gradient, halfway, times the difference of two blurs."""
     levels = [blur(x, known, sigma, position) for sigma in widths]
     total = 0.0
-    for fine, coarse in zip(levels[:-1], levels[1:], strict=True):
+    for fine, coarse in itertools.pairwise(levels):
         total = total + gradient(f, (fine + coarse) / 2) * (fine - coarse)
     return total, levels[-1]
 

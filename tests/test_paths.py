@@ -370,7 +370,7 @@ def test_spectral_blur_twin(kind):
 
 def test_the_widest_blur_is_the_mean_of_what_is_known():
     cube, model = small(), net()
-    f, x = worlds.function(model, cube.values)
+    f, _ = worlds.function(model, cube.values)
     found = cube.xai.blur_ig(model, max_sigma=1e4, n_steps=2)
     mean = np.where(np.isnan(cube.values), 0.0, np.nanmean(cube, (1, 2))[:, None, None])
     np.testing.assert_allclose(found.baseline_prediction, f(mean), rtol=1e-6)

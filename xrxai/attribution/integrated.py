@@ -99,7 +99,7 @@ def integrated_gradients(
         ``attribution`` (target, and the dims of the cube) in units of the score,
         ``completeness_gap``, ``prediction`` and ``baseline_prediction`` (target), and
         ``model_evaluations``; with `tolerance` also ``n_steps_used`` and ``converged``
-        (target).
+        (target); 0 and False for a sample without data.
 
     Raises
     ------
