@@ -191,9 +191,9 @@ def test_pixels_without_data_give_and_take_nothing():
     model = xrxai.Model(watched, takes="patch", targets=worlds.TARGETS, dtype="float64", fill=9.0)
     cube.where(mask).xai.permutation_spectral(model, n_repeats=2, batch_size=4)
     hidden = ~mask.values[:, None]
-    # Afterwards the rows of a call belong to one sample: its hidden pixels are filled, no others.
-    for x in seen[1:]:
-        filled = (x == 9.0).numpy()
+    # Afterwards a row is a variant of some sample: its hidden pixels are filled, no others.
+    for row in torch.cat(seen[1:]):
+        filled = (row == 9.0).numpy()
         assert any((filled == h).all() for h in hidden)
     np.testing.assert_array_equal((seen[0] == 9.0).numpy(), np.broadcast_to(hidden, (4, 10, 6, 7)))
 

@@ -163,7 +163,8 @@ REFUSED = [
     (
         {"baseline": "zero"},
         BaselineError,
-        "baseline='zero' is not known; type 'mean', 'blur', a number or an array.",
+        "baseline='zero' is not known; type 'mean', 'median', a percentile such as 'p05', 'blur', "
+        "a number or an array.",
     ),
 ]
 

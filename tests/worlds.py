@@ -92,6 +92,12 @@ QUICK = {
     "integrated_gradients": {"n_steps": 8},
     "smoothgrad": {"of": "integrated_gradients", "n_samples": 3, "n_steps": 2},
     "hyper_noise_tunnel": {"n_samples": 4},
+    "gradient_shap": {
+        "background": np.random.default_rng(7).uniform(0.1, 0.9, (4, 10)),
+        "n_samples": 6,
+    },
+    "blur_ig": {"n_steps": 8},
+    "guided_ig": {"n_steps": 3},
     "occlusion_spectral": {"window": 150.0},
     "occlusion_spatial": {"window": 3},
     "occlusion": {"window": (200.0, 3, 4)},
@@ -121,6 +127,8 @@ FORWARD_ONLY = {
 }
 # Samples exchange values: pixels of one cube for spectra, several cubes (not lazy) for patches.
 EXCHANGING = {"permutation_spectral"}
+# Every target has a way of its own, and pays for it.
+PER_TARGET = {"guided_ig"}
 
 
 def explain(name, cube, model, **options):

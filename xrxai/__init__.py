@@ -13,6 +13,7 @@ from xrxai.attribution.lime import lime_spatial, lime_spectral
 from xrxai.attribution.noise import smoothgrad
 from xrxai.attribution.occlusion import occlusion, occlusion_spatial, occlusion_spectral
 from xrxai.attribution.owen import owen_spectral
+from xrxai.attribution.paths import blur_ig, gradient_shap, guided_ig
 from xrxai.attribution.permutation import permutation_spectral
 from xrxai.attribution.rise import rise
 from xrxai.attribution.shap import kernel_shap_spatial, kernel_shap_spectral
@@ -39,9 +40,12 @@ __all__ = [
     "ablation_spectral",
     "band_groups",
     "baseline",
+    "blur_ig",
     "combine",
     "coverage",
     "datasets",
+    "gradient_shap",
+    "guided_ig",
     "hyper_noise_tunnel",
     "input_x_gradient",
     "integrated_gradients",

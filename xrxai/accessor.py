@@ -13,6 +13,7 @@ from xrxai.attribution import (
     noise,
     occlusion,
     owen,
+    paths,
     permutation,
     rise,
     shap,
@@ -33,6 +34,10 @@ class CubeAccessor:
     saliency = method(gradient.saliency)
     input_x_gradient = method(gradient.input_x_gradient)
     integrated_gradients = method(integrated.integrated_gradients)
+    # gradients along other ways
+    gradient_shap = method(paths.gradient_shap)
+    blur_ig = method(paths.blur_ig)
+    guided_ig = method(paths.guided_ig)
     # gradients under noise
     smoothgrad = method(noise.smoothgrad)
     hyper_noise_tunnel = method(tunnel.hyper_noise_tunnel)

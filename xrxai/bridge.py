@@ -42,15 +42,15 @@ class Job:
 
     def dtype(self, name: str) -> np.dtype[Any]:
         """Dtype of an output."""
-        if self.outputs[name].dtype == "int64":
-            return np.dtype(np.int64)
+        if self.outputs[name].dtype != "score":
+            return np.dtype(self.outputs[name].dtype)
         return np.dtype(str(tensors.run.dtype_of(self.model)).removeprefix("torch."))
 
     def empty(self, name: str, n: int) -> np.ndarray:
         """What a sample without valid pixels answers."""
         shape = (n, *(self.sizes[d] for d in self.dims(name)))
         dtype = self.dtype(name)
-        return np.full(shape, 0 if dtype.kind == "i" else np.nan, dtype)
+        return np.full(shape, 0 if dtype.kind in "bi" else np.nan, dtype)
 
 
 def run(

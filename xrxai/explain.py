@@ -51,7 +51,7 @@ def settle(
     model = Model.ensure(model)
     place = locate(cube)
     spec: Spec = kernel.spec  # type: ignore[attr-defined]
-    name = kernel.__name__.lstrip("_")
+    name = spec.method
     if cube.dtype.kind not in "fiu":
         raise CubeError(
             f"The cube has dtype {cube.dtype}, and a model needs real numbers; type "
@@ -99,7 +99,7 @@ def explain(
     case: Case,
     *,
     options: Mapping[str, Any],
-    evaluations: int,
+    evaluations: int | None,
     inputs: Mapping[str, xr.DataArray] | None = None,
     static: Mapping[str, Any] | None = None,
     coords: Mapping[str, Any] | None = None,
@@ -112,7 +112,8 @@ def explain(
     """Run the kernel of a case and build the explanation.
 
     `inputs` are arrays over dims of the cube, cut like it; `static` goes to every block as it
-    is; `coords` name the new dims; `evaluations` per sample scale the progress bar.
+    is; `coords` name the new dims; `evaluations` per sample scale the progress
+    bar; None when they are not known beforehand.
     """
     if batch_size is not None:
         at_least(batch_size, 1, "batch_size")
@@ -147,7 +148,7 @@ def explain(
         for name, array in arrays.items()
     }
     provenance = {
-        "method": case.kernel.__name__.lstrip("_"),
+        "method": case.spec.method,
         "options": {**options, "target": names.tolist()},
         "seed": seed,
         "model": repr(model),
@@ -167,7 +168,9 @@ def explain(
 
 
 @contextlib.contextmanager
-def _bar(case: Case, evaluations: int, progress: bool) -> Iterator[Callable[[int], object] | None]:
+def _bar(
+    case: Case, evaluations: int | None, progress: bool
+) -> Iterator[Callable[[int], object] | None]:
     """Show a progress bar for what takes longer than a second; lazy work shows its own."""
     if case.place.lazy or not progress:
         yield None
@@ -180,9 +183,8 @@ def _bar(case: Case, evaluations: int, progress: bool) -> Iterator[Callable[[int
     valid = case.valid
     if case.model.takes == "patch":
         valid = valid.any([case.place.y, case.place.x])
-    total = int(valid.sum()) * evaluations
-    title = case.kernel.__name__.lstrip("_")
-    with tqdm(total=total, delay=1, desc=title, unit="eval", unit_scale=True) as bar:
+    total = None if evaluations is None else int(valid.sum()) * evaluations
+    with tqdm(total=total, delay=1, desc=case.spec.method, unit="eval", unit_scale=True) as bar:
         yield bar.update
 
 

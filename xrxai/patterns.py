@@ -47,6 +47,22 @@ def resamples(n_samples: int, n_repeats: int, seed: int) -> np.ndarray:
     return rng.multinomial(n_samples, share, size=n_repeats).astype(float)
 
 
+def draws(
+    n_samples: int, n_rows: int, seed: int, stratified: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of a table (n_samples,) and places in [0, 1) (n_samples,).
+
+    Stratified: every row equally often, as far as it goes, and one place in each
+    n_samples-th of the way.
+    """
+    rng = np.random.default_rng(seed)
+    if not stratified:
+        return rng.integers(n_rows, size=n_samples), rng.random(n_samples)
+    rounds = [rng.permutation(n_rows) for _ in range(-(-n_samples // n_rows))]
+    places = (rng.permutation(n_samples) + rng.random(n_samples)) / n_samples
+    return np.concatenate(rounds)[:n_samples], places
+
+
 def proximity(on: np.ndarray, width: float | None) -> np.ndarray:
     """Weight of each pattern: a Gaussian of its cosine distance to "all kept".
 

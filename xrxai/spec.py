@@ -22,22 +22,24 @@ class Output:
     dims: tuple[str, ...]
     long_name: str
     units: Literal["score", "score / cube", "score²", "(score / cube)²", "1"] = "score"
-    dtype: Literal["score", "int64"] = "score"
+    dtype: Literal["score", "int64", "bool"] = "score"
     signed: bool = True
 
 
 @dataclass(frozen=True)
 class Spec:
-    """The record of a kernel: outputs, needs, and where it comes from."""
+    """The record of a kernel: outputs, needs, where it comes from, what its method is called."""
 
     outputs: Mapping[str, Output]
     needs: Literal["gradient", "forward"]
     spatial: bool
     references: tuple[str, ...]
+    method: str
 
 
 PREDICTION = Output(("target",), "score at the input")
 BASELINE_PREDICTION = Output(("target",), "score at the baseline")
+COMPLETENESS_GAP = Output(("target",), "sum of attribution - (score - baseline score)")
 EVALUATIONS = Output((), "evaluations of the model per sample", "1", "int64")
 
 
@@ -47,12 +49,18 @@ def spec(
     needs: Literal["gradient", "forward"],
     references: tuple[str, ...],
     spatial: bool = False,
+    method: str | None = None,
 ) -> Callable[[Kernel], Kernel]:
-    """Attach a `Spec` to a kernel; every kernel also returns its score and its cost."""
+    """Attach a `Spec` to a kernel; every kernel also returns its score and its cost.
+
+    `method` is the name of its public function; by default the kernel is called `_method`.
+    """
 
     def attach(kernel: Kernel) -> Kernel:
         everything = {**outputs, "prediction": PREDICTION, "model_evaluations": EVALUATIONS}
-        kernel.spec = Spec(everything, needs, spatial, references)  # type: ignore[attr-defined]
+        name = method or kernel.__name__.lstrip("_")
+        record = Spec(everything, needs, spatial, references, name)
+        kernel.spec = record  # type: ignore[attr-defined]
         return kernel
 
     return attach

@@ -6,9 +6,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from xrxai.tensors import integrate, perturb, run, running, score, shapley, surrogate
+    from xrxai.tensors import integrate, paths, perturb, run, running, score, shapley, surrogate
 
-__all__ = ["integrate", "perturb", "run", "running", "score", "shapley", "surrogate"]
+__all__ = ["integrate", "paths", "perturb", "run", "running", "score", "shapley", "surrogate"]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -32,11 +32,11 @@ class Score:
         self.targets = targets
         self.n_samples = n_samples
         self.weight = weight
-        self.rows = 0
         self.pixels: Tensor | None = None
         self._gate: Tensor | None = None
         self._tick = tick
         self._parent: tuple[Score, Tensor] | None = None
+        self._spent = torch.zeros(n_samples, dtype=torch.int64, device=runner.device)
 
     @property
     def n_targets(self) -> int:
@@ -45,8 +45,8 @@ class Score:
 
     @property
     def evaluations(self) -> Tensor:
-        """Evaluations of the model that each sample cost."""
-        return torch.full((self.n_samples,), self.rows // max(1, self.n_samples))
+        """Evaluations of the model that each sample cost: (samples,)."""
+        return self._spent
 
     def batch(self, x: Tensor) -> int:
         """Rows shaped like those of x that go through the model at once."""
@@ -58,7 +58,7 @@ class Score:
             parent, made_of = self._parent
             return parent(x, made_of[of])
         out = self.runner.forward(x)
-        self.rows += x.shape[0]
+        self._spent += torch.bincount(of, minlength=self.n_samples)
         if self._tick is not None:
             self._tick(x.shape[0])
         if self.runner.model.gives == "vector":
@@ -117,8 +117,39 @@ def rows_of(array: Tensor, i: Tensor) -> Tensor:
     return array[i] if array.shape[0] > 1 else array
 
 
-def gradient(score: Score, x: Tensor, of: Tensor, clean: bool = False) -> tuple[Tensor, Tensor]:
-    """x (n, *f) -> scores (n, target), gradients (n, target, *f): one forward, K products."""
+def gradient(
+    score: Score,
+    x: Tensor,
+    of: Tensor,
+    clean: bool = False,
+    targets: Sequence[int] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """x (n, *f) -> scores (n, target), gradients (n, target, *f): one forward, K products.
+
+    `targets` are the positions of those to differentiate, by default all.
+    """
+    x, s = _followed(score, x, of, clean)
+    chosen = range(s.shape[1]) if targets is None else targets
+    parts = []
+    for at, k in enumerate(chosen, start=1):
+        # Summing over the batch costs one product for all samples: they do not mix.
+        (g,) = torch.autograd.grad(
+            s[:, k].sum(), x, retain_graph=at < len(chosen), materialize_grads=True
+        )
+        parts.append(g)
+    return s.detach(), _finite(score, torch.stack(parts, dim=1))
+
+
+def own_gradient(score: Score, x: Tensor, of: Tensor, target: Tensor) -> Tensor:
+    """x (n, *f), target (n,) -> gradient of each row's own target (n, *f): one product."""
+    x, s = _followed(score, x, of, clean=False)
+    own = s.gather(1, target[:, None]).sum()
+    (g,) = torch.autograd.grad(own, x, materialize_grads=True)
+    return _finite(score, g)
+
+
+def _followed(score: Score, x: Tensor, of: Tensor, clean: bool) -> tuple[Tensor, Tensor]:
+    """The input and its scores, tied by a graph."""
     x = x.detach().requires_grad_(True)
     with torch.enable_grad():
         s = score(x, of, clean)
@@ -128,19 +159,16 @@ def gradient(score: Score, x: Tensor, of: Tensor, clean: bool = False) -> tuple[
             f"its input (argmax, rounding, numpy or torch.no_grad inside). Let gradients through, "
             f"or use lime_spectral, lime_spatial or an occlusion method."
         )
-    parts = []
-    for k in range(s.shape[1]):
-        # Summing over the batch costs one product for all samples: they do not mix.
-        keep = k + 1 < s.shape[1]
-        (g,) = torch.autograd.grad(s[:, k].sum(), x, retain_graph=keep, materialize_grads=True)
-        parts.append(g)
-    g = torch.stack(parts, dim=1)
+    return x, s
+
+
+def _finite(score: Score, g: Tensor) -> Tensor:
     if not bool(torch.isfinite(g).all()):
         raise ModelError(
             f"The gradient of {score.runner.model.label} is not finite; a square root, norm or "
             f"log of zero inside the model does this: add a small constant there."
         )
-    return s.detach(), g
+    return g
 
 
 def gradients(score: Score, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -158,16 +186,32 @@ def mean_gradient(
     score: Score, start: Tensor, end: Tensor, nodes: np.ndarray, weights: np.ndarray
 ) -> Tensor:
     """Weighted mean of the gradient at `nodes` of the way: (n, target, *f)."""
-    n, m = end.shape[0], len(nodes)
-    total = end.new_zeros((n, score.n_targets, *end.shape[1:]))
+    total = end.new_zeros((end.shape[0], score.n_targets, *end.shape[1:]))
+    for i in batches(end.shape[0], score.batch(end) // len(nodes), end.device):
+        total[i] = gradient_along(score, start, end, i, nodes, weights)
+    return total
+
+
+def gradient_along(
+    score: Score,
+    start: Tensor,
+    end: Tensor,
+    samples: Tensor,
+    nodes: np.ndarray,
+    weights: np.ndarray,
+    targets: Sequence[int] | None = None,
+) -> Tensor:
+    """Weighted sum of the gradients of some samples (i,) on their way: (i, target, *f)."""
     at = torch.as_tensor(nodes, dtype=end.dtype, device=end.device)
     share = torch.as_tensor(weights, dtype=end.dtype, device=end.device)
-    batch = score.batch(end)
-    for i in batches(n, batch // m, end.device):
-        for j in batches(m, batch // len(i), end.device):
-            step = at[j].view(1, -1, *[1] * (end.ndim - 1))
-            way = start[i].unsqueeze(1) + step * (end[i] - start[i]).unsqueeze(1)
-            _, slope = gradient(score, way.flatten(0, 1), i.repeat_interleave(len(j)))
-            slope = slope.view(len(i), len(j), *slope.shape[1:])
-            total[i] += torch.einsum("j,nj...->n...", share[j], slope)
+    here, there, n = start[samples], end[samples], len(samples)
+    n_targets = score.n_targets if targets is None else len(targets)
+    total = end.new_zeros((n, n_targets, *end.shape[1:]))
+    for j in batches(len(nodes), score.batch(end) // n, end.device):
+        step = at[j].view(1, -1, *[1] * (end.ndim - 1))
+        way = here.unsqueeze(1) + step * (there - here).unsqueeze(1)
+        of = samples.repeat_interleave(len(j))
+        _, slope = gradient(score, way.flatten(0, 1), of, targets=targets)
+        slope = slope.view(n, len(j), *slope.shape[1:])
+        total += torch.einsum("j,nj...->n...", share[j], slope)
     return total
