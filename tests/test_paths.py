@@ -729,7 +729,8 @@ WRONG = {
     "guided_baseline": (
         lambda: xrxai.guided_ig(small(), patch(), baseline="black"),
         BaselineError,
-        "baseline='black' is not known; type 'mean', 'blur', a number or an array.",
+        "baseline='black' is not known; type 'mean', 'median', a percentile such as 'p05', 'blur', "
+        "a number or an array.",
     ),
     "not_differentiable": (
         lambda: xrxai.guided_ig(small(), patch(arrays="numpy")),
