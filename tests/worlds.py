@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import torch
 import xarray as xr
+from captum.attr import IntegratedGradients
 
 import xrxai
 
@@ -75,9 +78,35 @@ class SpectrumNet(torch.nn.Module):
         return self.head(torch.tanh(self.first(x)))
 
 
-def model(kind="patch", bands=10, **options):
-    """A Model in float64: "patch", "map" or "spectrum"."""
+class LayeredNet(torch.nn.Module):
+    """What methods that reach into layers need: activations that are modules, positions kept."""
+
+    def __init__(self, kind, bands=10, targets=3, seed=0):
+        super().__init__()
+        self.kind = kind
+        convolution = torch.nn.Conv1d if kind == "spectrum" else torch.nn.Conv2d
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.first = convolution(1 if kind == "spectrum" else bands, 8, 3, padding=1)
+            self.second = convolution(8, 8, 3, padding=1)
+            self.head = torch.nn.Linear(8, targets)
+        self.relu = torch.nn.ReLU(inplace=True)
+        self.tanh = torch.nn.Tanh()
+
+    def forward(self, x):
+        x = x[:, None] if self.kind == "spectrum" else x
+        z = self.tanh(self.second(self.relu(self.first(x))))
+        if self.kind != "map":
+            return self.head(z.flatten(2).mean(2))
+        out = self.head(z.movedim(1, -1)).movedim(-1, 1)
+        return out - out.mean((2, 3), keepdim=True)
+
+
+def model(kind="patch", bands=10, *, method=None, **options):
+    """A Model in float64: "patch", "map" or "spectrum"; with layers where they are needed."""
     nets = {"patch": PatchNet, "map": MapNet, "spectrum": SpectrumNet}
+    if method in LAYERED:
+        nets = dict.fromkeys(nets, lambda bands: LayeredNet(kind, bands))
     return xrxai.Model(
         nets[kind](bands).double(),
         takes="spectrum" if kind == "spectrum" else "patch",
@@ -94,14 +123,23 @@ QUICK = {
     "occlusion_spatial": {"window": 3},
     "lime_spectral": {"bands": 150.0, "n_samples": 40},
     "lime_spatial": {"segments": "patch", "patch": 3, "n_samples": 40},
+    "grad_cam": {"layer": "second"},
+    "guided_grad_cam": {"layer": "second"},
+    "captum": {"method": IntegratedGradients, "options": {"n_steps": 4}},
 }
+LAYERED = {"grad_cam", "guided_grad_cam", "guided_backprop", "deconvnet", "deep_lift", "lrp"}
+# One target after the other.
+PER_TARGET = {"captum"}
 SPATIAL = {"occlusion_spatial", "lime_spatial"}
 FORWARD_ONLY = {"occlusion_spectral", "occlusion_spatial", "lime_spectral", "lime_spatial"}
 
 
 def explain(name, cube, model, **options):
     """Run one method of the accessor with its quick options."""
-    return getattr(cube.xai, name)(model, **{**QUICK.get(name, {}), **options})
+    with warnings.catch_warnings():
+        # Said at every call, and tested where it belongs.
+        warnings.filterwarnings("ignore", "(guided_|deconvnet).*compare with")
+        return getattr(cube.xai, name)(model, **{**QUICK.get(name, {}), **options})
 
 
 def function(model, sample):

@@ -5,7 +5,16 @@ from __future__ import annotations
 import xarray as xr
 
 from xrxai import io, plot
-from xrxai.attribution import gradient, integrated, lime, occlusion
+from xrxai.attribution import (
+    foreign,
+    gradient,
+    guided,
+    integrated,
+    layers,
+    lime,
+    occlusion,
+    relevance,
+)
 from xrxai.binding import method
 from xrxai.labelled import bands, baseline, cube, expand, segments
 
@@ -21,12 +30,21 @@ class CubeAccessor:
     saliency = method(gradient.saliency)
     input_x_gradient = method(gradient.input_x_gradient)
     integrated_gradients = method(integrated.integrated_gradients)
+    # layers
+    grad_cam = method(layers.grad_cam)
+    guided_grad_cam = method(layers.guided_grad_cam)
+    guided_backprop = method(guided.guided_backprop)
+    deconvnet = method(guided.deconvnet)
+    deep_lift = method(relevance.deep_lift)
+    lrp = method(relevance.lrp)
     # occlusion
     occlusion_spectral = method(occlusion.occlusion_spectral)
     occlusion_spatial = method(occlusion.occlusion_spatial)
     # surrogates
     lime_spectral = method(lime.lime_spectral)
     lime_spatial = method(lime.lime_spatial)
+    # methods of others
+    captum = method(foreign.captum)
     # what the methods are asked with
     band_groups = method(bands.band_groups)
     coverage = method(bands.coverage)

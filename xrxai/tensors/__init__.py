@@ -6,9 +6,29 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from xrxai.tensors import integrate, perturb, run, score, surrogate
+    from xrxai.tensors import (
+        cam,
+        foreign,
+        hooks,
+        integrate,
+        perturb,
+        rules,
+        run,
+        score,
+        surrogate,
+    )
 
-__all__ = ["integrate", "perturb", "run", "score", "surrogate"]
+__all__ = [
+    "cam",
+    "foreign",
+    "hooks",
+    "integrate",
+    "perturb",
+    "rules",
+    "run",
+    "score",
+    "surrogate",
+]
 
 
 def __getattr__(name: str) -> Any:

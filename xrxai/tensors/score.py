@@ -110,11 +110,16 @@ def gradient(score: Score, x: Tensor, of: Tensor, clean: bool = False) -> tuple[
             f"its input (argmax, rounding, numpy or torch.no_grad inside). Let gradients through, "
             f"or use lime_spectral, lime_spatial or an occlusion method."
         )
+    return s.detach(), slopes(score, s, x)
+
+
+def slopes(score: Score, s: Tensor, at: Tensor) -> Tensor:
+    """Scores s (n, target) that depend on `at` (n, *f) -> gradients (n, target, *f)."""
     parts = []
     for k in range(s.shape[1]):
         # Summing over the batch costs one product for all samples: they do not mix.
         keep = k + 1 < s.shape[1]
-        (g,) = torch.autograd.grad(s[:, k].sum(), x, retain_graph=keep, materialize_grads=True)
+        (g,) = torch.autograd.grad(s[:, k].sum(), at, retain_graph=keep, materialize_grads=True)
         parts.append(g)
     g = torch.stack(parts, dim=1)
     if not bool(torch.isfinite(g).all()):
@@ -122,7 +127,7 @@ def gradient(score: Score, x: Tensor, of: Tensor, clean: bool = False) -> tuple[
             f"The gradient of {score.runner.model.label} is not finite; a square root, norm or "
             f"log of zero inside the model does this: add a small constant there."
         )
-    return s.detach(), g
+    return g
 
 
 def gradients(score: Score, x: Tensor) -> tuple[Tensor, Tensor]:
