@@ -153,7 +153,7 @@ def captum(
     if groups is not None:
         inputs["part"] = groups.part.reset_coords(drop=True)
     outputs = dict(case.spec.outputs)
-    if given.get("return_convergence_delta"):
+    if tensors.foreign.gives_delta(made, given):
         outputs["completeness_gap"] = _GAP
     if groups is not None:
         outputs["attribution"] = Output(("target", groups.dim), outputs["attribution"].long_name)

@@ -82,6 +82,15 @@ def parameters(made: Any) -> tuple[set[str], bool]:
     return named, any(p.kind is p.VAR_KEYWORD for p in given)
 
 
+def gives_delta(made: Any, options: Mapping[str, Any]) -> bool:
+    """Whether its answer is a tuple of the attribution and a delta per sample."""
+    named, more = parameters(made)
+    if "return_convergence_delta" in named or more:
+        return bool(options.get("return_convergence_delta"))
+    asked = getattr(made, "has_convergence_delta", None)
+    return bool(asked()) if callable(asked) else False
+
+
 def attribute(
     score: Score,
     x: Tensor,
@@ -155,7 +164,7 @@ def _made(method: Any, net: torch.nn.Module) -> Any:
         raise
     except Exception as error:
         raise OptionError(
-            f"The method {name_of(method)} could not be made from a network alone: {error} "
+            f"The method {name_of(method)} could not be made from a network alone: {_told(error)} "
             f"Give what else it needs: lambda net: {name_of(method)}(net, ...)."
         ) from error
     if not callable(getattr(made, "attribute", None)):
@@ -172,9 +181,8 @@ def _asked(made: Any, inputs: Tensor, target: int, options: dict[str, Any]) -> A
     except XrxaiError:
         raise
     except Exception as error:
-        told = (str(error).strip().splitlines() or ["no message"])[0]
         raise ModelError(
-            f"The method {type(made).__name__} failed: {type(error).__name__}: {told} "
+            f"The method {type(made).__name__} failed: {_told(error)} "
             f"Check options= and what the method asks of a network."
         ) from error
 
@@ -197,6 +205,11 @@ def _answer(made: Any, found: Any, inputs: Tensor) -> tuple[Tensor, Tensor | Non
         # Methods that draw give a delta per draw.
         gap = torch.as_tensor(gap).detach().reshape(len(inputs), -1).mean(1).to(inputs)
     return found.detach().to(inputs), gap
+
+
+def _told(error: Exception) -> str:
+    text = (str(error).strip().splitlines() or ["no message"])[0]
+    return f"{type(error).__name__}: {text if text.endswith(('.', '!', '?')) else text + '.'}"
 
 
 @contextlib.contextmanager
@@ -226,6 +239,11 @@ def _seeded(seed: int, device: torch.device) -> Iterator[Callable[[], bool]]:
 def _refuse_inner(kind: type) -> None:
     from captum import attr
 
+    if issubclass(kind, attr.FeaturePermutation):
+        raise OptionError(
+            f"The method {kind.__name__} swaps values among the samples of a batch, so what it "
+            f"says would depend on the batch; use captum.attr.FeatureAblation."
+        )
     ours = {"GuidedGradCam": "guided_grad_cam"}.get(kind.__name__, "grad_cam")
     inner = (attr.LayerAttribution, attr.NeuronAttribution, attr.GuidedGradCam)
     if issubclass(kind, inner):
