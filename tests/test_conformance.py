@@ -37,7 +37,7 @@ def refuse(*args, **kwargs):
 
 
 def stacked(name, cube, kind, **options):
-    return worlds.explain(name, cube, worlds.model(kind, **options))
+    return worlds.explain(name, cube, worlds.model(kind, method=name, **options))
 
 
 def same(one, two, rtol=1e-9, atol=1e-12):
@@ -67,7 +67,8 @@ def test_bound_and_plain_are_one(name):
     first, *rest = inspect.signature(plain).parameters.values()
     assert first.name == "cube"
     assert list(inspect.signature(bound).parameters.values())[1:] == rest
-    assert all(p.kind is p.KEYWORD_ONLY for p in rest[1:]), "all after model is keyword-only"
+    optional = [p for p in rest[1:] if p.default is not p.empty]
+    assert all(p.kind is p.KEYWORD_ONLY for p in optional), "options are keyword-only"
     assert "cube : DataArray" not in bound.__doc__
     assert "model : Model" in bound.__doc__
 
@@ -119,7 +120,7 @@ def test_schema(name, kind):
 @pytest.mark.parametrize(("name", "kind"), CASES)
 def test_order_of_dims_does_not_matter(name, kind):
     cube = worlds.cube()
-    model = worlds.model(kind)
+    model = worlds.model(kind, method=name)
     one = worlds.explain(name, cube, model)
     two = worlds.explain(name, cube.transpose("x", "band", "y"), model)
     own = [d for d in ("x", "band", "y") if d in two.attribution.dims]
@@ -130,7 +131,7 @@ def test_order_of_dims_does_not_matter(name, kind):
 @pytest.mark.parametrize(("name", "kind"), CASES)
 def test_names_of_dims_do_not_matter(name, kind):
     cube = worlds.cube()
-    model = worlds.model(kind)
+    model = worlds.model(kind, method=name)
     other = cube.rename(band="wl_index", y="lat", x="lon")
     other = other.swap_dims(wl_index="wavelength").reset_index("wavelength")
     one = worlds.explain(name, cube, model).attribution
@@ -141,7 +142,7 @@ def test_names_of_dims_do_not_matter(name, kind):
 @pytest.mark.parametrize(("name", "kind"), LAZY_CASES)
 def test_lazy_equals_eager_and_computes_nothing(name, kind):
     cube = worlds.cube(lead={"time": 3})
-    model = worlds.model(kind)
+    model = worlds.model(kind, method=name)
     chunks = {"time": 1, "y": 4, "x": 3, "band": 4}
     with dask.config.set(scheduler=refuse):
         lazy = worlds.explain(name, cube.chunk(chunks), model)
@@ -171,11 +172,12 @@ def test_lazy_equals_eager_and_computes_nothing(name, kind):
 @pytest.mark.parametrize(("name", "kind"), LAZY_CASES)
 def test_one_evaluation_of_a_block_feeds_every_variable(name, kind):
     calls = []
-    net = worlds.model(kind)
+    net = worlds.model(kind, method=name)
+    network = net.forward
 
     def counted(x):
         calls.append(len(x))
-        return net.forward(x)
+        return network(x)
 
     model = xrxai.Model(
         counted,
@@ -196,7 +198,7 @@ def test_one_evaluation_of_a_block_feeds_every_variable(name, kind):
 @pytest.mark.parametrize(("name", "kind"), CASES)
 def test_batch_and_scheduler_do_not_matter(name, kind, scheduler):
     cube = worlds.cube(lead={"time": 2})
-    model = worlds.model(kind)
+    model = worlds.model(kind, method=name)
     whole = worlds.explain(name, cube, model)
     same(worlds.explain(name, cube, model, batch_size=1), whole)
     same(worlds.explain(name, cube, model, batch_size=7), whole)
@@ -208,7 +210,7 @@ def test_batch_and_scheduler_do_not_matter(name, kind, scheduler):
 @pytest.mark.parametrize(("name", "kind"), CASES)
 def test_a_sample_does_not_know_its_neighbours(name, kind):
     cube = worlds.cube(lead={"time": 3})
-    model = worlds.model(kind)
+    model = worlds.model(kind, method=name)
     together = worlds.explain(name, cube, model)
     alone = worlds.explain(name, cube.isel(time=1), model)
     xr.testing.assert_allclose(
@@ -222,7 +224,7 @@ def test_a_sample_does_not_know_its_neighbours(name, kind):
 @pytest.mark.parametrize(("name", "kind"), CASES)
 def test_asked_targets_are_those_of_all(name, kind):
     cube = worlds.cube()
-    model = worlds.model(kind)
+    model = worlds.model(kind, method=name)
     every = worlds.explain(name, cube, model)
     some = worlds.explain(name, cube, model, target=["Mg", "K"])
     for key in ("attribution", "prediction"):
@@ -250,7 +252,7 @@ def test_seed(name):
 @pytest.mark.parametrize(("name", "kind"), CASES)
 def test_the_model_is_given_back_as_found(name, kind, fails):
     cube = worlds.cube()
-    model = worlds.model(kind)
+    model = worlds.model(kind, method=name)
     net = model.forward
     net.train()
     net.first.bias.requires_grad_(False)
@@ -295,10 +297,12 @@ def test_garbage_without_validity_changes_nothing_bit_for_bit(name, kind):
     for garbage in (0.0, 1e30, -np.inf, np.nan, 0.3):
         dirty = cube.where(mask, garbage).where(cube.good_band, garbage)
         dirty = dirty.transpose(*clean.dims).assign_attrs(clean.attrs)
-        results.append(worlds.explain(name, dirty, worlds.model(kind), mask=mask))
+        results.append(worlds.explain(name, dirty, worlds.model(kind, method=name), mask=mask))
         if asks(name, "baseline"):
             results.append(
-                worlds.explain(name, dirty, worlds.model(kind), mask=mask, baseline="mean")
+                worlds.explain(
+                    name, dirty, worlds.model(kind, method=name), mask=mask, baseline="mean"
+                )
             )
     step = 2 if asks(name, "baseline") else 1
     for i, other in enumerate(results[step:]):
@@ -316,11 +320,11 @@ def test_a_sample_without_data_is_never_sent(name):
     cube = worlds.cube(lead={"time": 3}, invalid=False)
     cube[1] = np.nan
     seen = []
-    net = worlds.model()
+    network = worlds.model(method=name).forward
 
     def watched(x):
         seen.append(len(x))
-        return net.forward(x)
+        return network(x)
 
     model = xrxai.Model(watched, takes="patch", targets=worlds.TARGETS, dtype="float64")
     found = worlds.explain(name, cube, model, batch_size=1)
@@ -347,12 +351,12 @@ def test_netcdf_and_zarr_give_back_what_was_written(name, kind, tmp_path):
 
 
 def test_a_table_of_spectra_is_a_cube_too():
-    model = worlds.model("spectrum")
     cube = worlds.cube(invalid=False)
     table = cube.stack(sample=("y", "x")).drop_vars(["sample", "y", "x", "elevation"])
     for name in METHODS:
         if name in worlds.SPATIAL:
             continue
+        model = worlds.model("spectrum", method=name)
         one = worlds.explain(name, cube, model).attribution
         two = worlds.explain(name, table, model).attribution
         assert two.sizes["sample"] == 42

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import torch
 import xarray as xr
+from captum.attr import IntegratedGradients
 
 import xrxai
 
@@ -75,9 +78,35 @@ class SpectrumNet(torch.nn.Module):
         return self.head(torch.tanh(self.first(x)))
 
 
-def model(kind="patch", bands=10, **options):
-    """A Model in float64: "patch", "map" or "spectrum"."""
+class LayeredNet(torch.nn.Module):
+    """What methods that reach into layers need: activations that are modules, positions kept."""
+
+    def __init__(self, kind, bands=10, targets=3, seed=0):
+        super().__init__()
+        self.kind = kind
+        convolution = torch.nn.Conv1d if kind == "spectrum" else torch.nn.Conv2d
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.first = convolution(1 if kind == "spectrum" else bands, 8, 3, padding=1)
+            self.second = convolution(8, 8, 3, padding=1)
+            self.head = torch.nn.Linear(8, targets)
+        self.relu = torch.nn.ReLU(inplace=True)
+        self.tanh = torch.nn.Tanh()
+
+    def forward(self, x):
+        x = x[:, None] if self.kind == "spectrum" else x
+        z = self.tanh(self.second(self.relu(self.first(x))))
+        if self.kind != "map":
+            return self.head(z.flatten(2).mean(2))
+        out = self.head(z.movedim(1, -1)).movedim(-1, 1)
+        return out - out.mean((2, 3), keepdim=True)
+
+
+def model(kind="patch", bands=10, *, method=None, **options):
+    """A Model in float64: "patch", "map" or "spectrum"; with layers where they are needed."""
     nets = {"patch": PatchNet, "map": MapNet, "spectrum": SpectrumNet}
+    if method in LAYERED:
+        nets = dict.fromkeys(nets, lambda bands: LayeredNet(kind, bands))
     return xrxai.Model(
         nets[kind](bands).double(),
         takes="spectrum" if kind == "spectrum" else "patch",
@@ -113,7 +142,11 @@ QUICK = {
     "rise": {"cells": 3, "n_samples": 30},
     "lime_spectral": {"bands": 150.0, "n_samples": 40},
     "lime_spatial": {"segments": "patch", "patch": 3, "n_samples": 40},
+    "grad_cam": {"layer": "second"},
+    "guided_grad_cam": {"layer": "second"},
+    "captum": {"method": IntegratedGradients, "options": {"n_steps": 4}},
 }
+LAYERED = {"grad_cam", "guided_grad_cam", "guided_backprop", "deconvnet", "deep_lift", "lrp"}
 SEGMENTED = {"ablation_spatial", "kernel_shap_spatial", "lime_spatial"}
 SPATIAL = {"occlusion", "occlusion_spatial", "rise", *SEGMENTED}
 FORWARD_ONLY = {
@@ -127,13 +160,16 @@ FORWARD_ONLY = {
 }
 # Samples exchange values: pixels of one cube for spectra, several cubes (not lazy) for patches.
 EXCHANGING = {"permutation_spectral"}
-# Every target has a way of its own, and pays for it.
-PER_TARGET = {"guided_ig"}
+# Every target has a way of its own, or is asked for by itself, and pays for it.
+PER_TARGET = {"captum", "guided_ig"}
 
 
 def explain(name, cube, model, **options):
     """Run one method of the accessor with its quick options."""
-    return getattr(cube.xai, name)(model, **{**QUICK.get(name, {}), **options})
+    with warnings.catch_warnings():
+        # Said at every call, and tested where it belongs.
+        warnings.filterwarnings("ignore", "(guided_|deconvnet).*compare with")
+        return getattr(cube.xai, name)(model, **{**QUICK.get(name, {}), **options})
 
 
 def function(model, sample):

@@ -7,14 +7,18 @@ from importlib.metadata import PackageNotFoundError, version
 from xrxai import datasets
 from xrxai.accessor import methods
 from xrxai.attribution.ablation import ablation_spatial, ablation_spectral
+from xrxai.attribution.foreign import captum
 from xrxai.attribution.gradient import input_x_gradient, saliency
+from xrxai.attribution.guided import deconvnet, guided_backprop
 from xrxai.attribution.integrated import integrated_gradients
+from xrxai.attribution.layers import grad_cam, guided_grad_cam
 from xrxai.attribution.lime import lime_spatial, lime_spectral
 from xrxai.attribution.noise import smoothgrad
 from xrxai.attribution.occlusion import occlusion, occlusion_spatial, occlusion_spectral
 from xrxai.attribution.owen import owen_spectral
 from xrxai.attribution.paths import blur_ig, gradient_shap, guided_ig
 from xrxai.attribution.permutation import permutation_spectral
+from xrxai.attribution.relevance import deep_lift, lrp
 from xrxai.attribution.rise import rise
 from xrxai.attribution.shap import kernel_shap_spatial, kernel_shap_spectral
 from xrxai.attribution.tunnel import hyper_noise_tunnel
@@ -41,10 +45,16 @@ __all__ = [
     "band_groups",
     "baseline",
     "blur_ig",
+    "captum",
     "combine",
     "coverage",
     "datasets",
+    "deconvnet",
+    "deep_lift",
+    "grad_cam",
     "gradient_shap",
+    "guided_backprop",
+    "guided_grad_cam",
     "guided_ig",
     "hyper_noise_tunnel",
     "input_x_gradient",
@@ -53,6 +63,7 @@ __all__ = [
     "kernel_shap_spectral",
     "lime_spatial",
     "lime_spectral",
+    "lrp",
     "methods",
     "occlusion",
     "occlusion_spatial",

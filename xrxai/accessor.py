@@ -7,14 +7,18 @@ import xarray as xr
 from xrxai import io, plot
 from xrxai.attribution import (
     ablation,
+    foreign,
     gradient,
+    guided,
     integrated,
+    layers,
     lime,
     noise,
     occlusion,
     owen,
     paths,
     permutation,
+    relevance,
     rise,
     shap,
     tunnel,
@@ -41,6 +45,13 @@ class CubeAccessor:
     # gradients under noise
     smoothgrad = method(noise.smoothgrad)
     hyper_noise_tunnel = method(tunnel.hyper_noise_tunnel)
+    # layers
+    grad_cam = method(layers.grad_cam)
+    guided_grad_cam = method(layers.guided_grad_cam)
+    guided_backprop = method(guided.guided_backprop)
+    deconvnet = method(guided.deconvnet)
+    deep_lift = method(relevance.deep_lift)
+    lrp = method(relevance.lrp)
     # occlusion
     occlusion_spectral = method(occlusion.occlusion_spectral)
     occlusion_spatial = method(occlusion.occlusion_spatial)
@@ -57,6 +68,8 @@ class CubeAccessor:
     # surrogates
     lime_spectral = method(lime.lime_spectral)
     lime_spatial = method(lime.lime_spatial)
+    # methods of others
+    captum = method(foreign.captum)
     # what the methods are asked with
     band_groups = method(bands.band_groups)
     coverage = method(bands.coverage)

@@ -34,10 +34,14 @@ class Job:
 
     def dims(self, name: str) -> tuple[str, ...]:
         """Dims of an output after the sample's own."""
-        features = ("band",) if self.model.takes == "spectrum" else ("band", "y", "x")
+        spectrum = self.model.takes == "spectrum"
+        words = {
+            "features": ("band",) if spectrum else ("band", "y", "x"),
+            "positions": ("band",) if spectrum else ("y", "x"),
+        }
         dims: tuple[str, ...] = ()
         for dim in self.outputs[name].dims:
-            dims += features if dim == "features" else (dim,)
+            dims += words.get(dim, (dim,))
         return dims
 
     def dtype(self, name: str) -> np.dtype[Any]:

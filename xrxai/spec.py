@@ -14,9 +14,9 @@ class Output:
     """One variable of a result: its dims after the sample's own, its meaning, its unit.
 
     The dim ``"features"`` stands for what the model takes: ``band`` for a spectrum,
-    ``band, y, x`` for a patch. ``units`` is the score's unit ("score"), the score's per unit
-    of the cube ("score / cube"), the square of either, or a literal. `signed` is False for
-    what cannot be negative.
+    ``band, y, x`` for a patch; ``"positions"`` for the places in it, ``band`` or ``y, x``.
+    ``units`` is the score's unit ("score"), the score's per unit of the cube ("score / cube"),
+    the square of either, or a literal. `signed` is False for what cannot be negative.
     """
 
     dims: tuple[str, ...]

@@ -6,9 +6,35 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from xrxai.tensors import integrate, paths, perturb, run, running, score, shapley, surrogate
+    from xrxai.tensors import (
+        cam,
+        foreign,
+        hooks,
+        integrate,
+        paths,
+        perturb,
+        rules,
+        run,
+        running,
+        score,
+        shapley,
+        surrogate,
+    )
 
-__all__ = ["integrate", "paths", "perturb", "run", "running", "score", "shapley", "surrogate"]
+__all__ = [
+    "cam",
+    "foreign",
+    "hooks",
+    "integrate",
+    "paths",
+    "perturb",
+    "rules",
+    "run",
+    "running",
+    "score",
+    "shapley",
+    "surrogate",
+]
 
 
 def __getattr__(name: str) -> Any:

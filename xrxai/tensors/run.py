@@ -74,11 +74,8 @@ class Runner:
         z = x
         if model.pad is not None:
             h, w = x.shape[-2:]
-            if model.pad == "square":
-                down, right = max(h, w) - h, max(h, w) - w
-            else:
-                down, right = -h % model.pad, -w % model.pad
-            z = F.pad(z, (0, right, 0, down), value=model.fill)
+            high, wide = self._padded(h, w)
+            z = F.pad(z, (0, wide - w, 0, high - h), value=model.fill)
         if model.scale != 1.0:
             z = z * model.scale
         if model.resize is not None:
@@ -130,11 +127,23 @@ class Runner:
         out = out.to(self.dtype)
         h, w = grid
         if self.model.resize is not None or tuple(out.shape[2:]) != tuple(z.shape[2:]):
-            high = (max(h, w), max(h, w)) if self.model.pad == "square" else (h, w)
-            if isinstance(self.model.pad, int):
-                high = (h + -h % self.model.pad, w + -w % self.model.pad)
-            out = F.interpolate(out, size=high, mode="bilinear", align_corners=False)
+            return self.on_grid(out, grid)
         return out[..., :h, :w]
+
+    def on_grid(self, out: Tensor, grid: tuple[int, ...]) -> Tensor:
+        """Spread (n, k, *any) over the model's input, bilinearly: (n, k, *grid) without pads."""
+        if len(grid) == 1:
+            return F.interpolate(out, size=grid, mode="linear", align_corners=False)
+        h, w = grid
+        size = self._padded(h, w)
+        out = F.interpolate(out, size=size, mode="bilinear", align_corners=False)
+        return out[..., :h, :w]
+
+    def _padded(self, h: int, w: int) -> tuple[int, int]:
+        pad = self.model.pad
+        if pad == "square":
+            return max(h, w), max(h, w)
+        return (h, w) if pad is None else (h + -h % pad, w + -w % pad)
 
     def _refuse(self, out: Tensor, n: int, wanted: str) -> NoReturn:
         names, gives = self.model.targets, self.model.gives

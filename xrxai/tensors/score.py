@@ -129,15 +129,7 @@ def gradient(
     `targets` are the positions of those to differentiate, by default all.
     """
     x, s = _followed(score, x, of, clean)
-    chosen = range(s.shape[1]) if targets is None else targets
-    parts = []
-    for at, k in enumerate(chosen, start=1):
-        # Summing over the batch costs one product for all samples: they do not mix.
-        (g,) = torch.autograd.grad(
-            s[:, k].sum(), x, retain_graph=at < len(chosen), materialize_grads=True
-        )
-        parts.append(g)
-    return s.detach(), _finite(score, torch.stack(parts, dim=1))
+    return s.detach(), slopes(score, s, x, targets)
 
 
 def own_gradient(score: Score, x: Tensor, of: Tensor, target: Tensor) -> Tensor:
@@ -160,6 +152,18 @@ def _followed(score: Score, x: Tensor, of: Tensor, clean: bool) -> tuple[Tensor,
             f"or use lime_spectral, lime_spatial or an occlusion method."
         )
     return x, s
+
+
+def slopes(score: Score, s: Tensor, at: Tensor, targets: Sequence[int] | None = None) -> Tensor:
+    """Scores s (n, target) that depend on `at` (n, *f) -> gradients (n, target, *f)."""
+    chosen = range(s.shape[1]) if targets is None else targets
+    parts = []
+    for done, k in enumerate(chosen, start=1):
+        # Summing over the batch costs one product for all samples: they do not mix.
+        keep = done < len(chosen)
+        (g,) = torch.autograd.grad(s[:, k].sum(), at, retain_graph=keep, materialize_grads=True)
+        parts.append(g)
+    return _finite(score, torch.stack(parts, dim=1))
 
 
 def _finite(score: Score, g: Tensor) -> Tensor:
