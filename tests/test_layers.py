@@ -408,6 +408,35 @@ def test_grad_cam_of_tokens(extra, shape, tokens):
         xr.testing.assert_allclose(other.attribution, found)
 
 
+@pytest.mark.parametrize("layer", ["layers.0.self_attn", "layers.1.linear1", "layers.1"])
+def test_grad_cam_inside_of_transformers(layer):
+    """In evaluation mode their layers are fused, past their own parts."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed = nn.Conv2d(10, 8, 2, stride=2)
+            one = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+            self.layers = nn.ModuleList(nn.TransformerEncoder(one, 2).layers)
+            self.head = nn.Linear(8, 3)
+
+        def forward(self, x):
+            z = self.embed(x).flatten(2).movedim(1, 2)
+            for layer in self.layers:
+                z = layer(z)
+            return self.head(z.mean(1))
+
+    cube = worlds.cube(y=8, x=8)
+    net = Net().double()
+    found = cube.xai.grad_cam(patch(net), layer=layer, positive=False).attribution
+    assert abs(found).max() > 1e-6
+    assert torch.backends.mha.get_fastpath_enabled()
+    with pytest.raises(ModelError, match=r"relu in TransformerEncoderLayer 'layers.0', "):
+        worlds.explain("guided_backprop", cube, patch(net))
+    with pytest.raises(ModelError, match=r"native_layer_norm in LayerNorm 'layers.0.norm1'"):
+        worlds.explain("lrp", cube, patch(net))
+
+
 def test_tokens_of_spectra():
     class Net(nn.Module):
         def __init__(self):

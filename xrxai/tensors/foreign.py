@@ -32,12 +32,14 @@ class _Scored(torch.nn.Module):
         self.training = False
         self.score = score
         self.sample = 0
+        self.count = 1
 
     def forward(self, x: Tensor) -> Tensor:
         """x (rows, *f) of one sample, or of many when no score needs to know of which."""
         if self.score is None:
             raise ModelError("A method must not run the model before .attribute(...) is called.")
-        of = torch.full((len(x),), self.sample, device=x.device)
+        # Methods lay the variants of several samples out in turns.
+        of = self.sample + torch.arange(len(x), device=x.device) % self.count
         if torch.is_grad_enabled():
             return self.score(x, of)
         size = self.score.batch(x)
@@ -130,7 +132,7 @@ def attribute(
                 start = baseline.expand_as(x)[i]
                 # What is in no group must not be switched: its baseline is its own value.
                 given["baselines"] = start if part is None else torch.where(mask == 0, x[i], start)
-            net.sample = done
+            net.sample, net.count = done, stop - done
             for t in range(k):
                 inputs = x[i].detach().clone().requires_grad_(score.runner.model.differentiable)
                 with _seeded(seed, x.device) as drawn:

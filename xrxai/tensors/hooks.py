@@ -129,10 +129,14 @@ def cut(part: torch.nn.Module) -> Iterator[list[Tensor]]:
         onward = leaf.clone()
         return type(output)([onward, *output[1:]]) if several else onward  # type: ignore
 
+    # Without a gradient yet, transformer layers would take a fused way past their own parts.
+    fused = torch.backends.mha.get_fastpath_enabled()
     handle = part.register_forward_hook(hook)
     try:
+        torch.backends.mha.set_fastpath_enabled(False)
         yield leaves
     finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
         handle.remove()
 
 
