@@ -12,6 +12,7 @@ COST = {
     "saliency": lambda found: 1,
     "input_x_gradient": lambda found: 1,
     "integrated_gradients": lambda found: 8 + 2,
+    "xrai": lambda found: 2 * (8 + 1) + 1,
     "occlusion_spectral": lambda found: found.sizes["window"] + 1,
     "occlusion_spatial": lambda found: found.sizes["window"] + 1,
     "lime_spectral": lambda found: 40 + 2,

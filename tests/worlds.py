@@ -90,12 +90,13 @@ def model(kind="patch", bands=10, **options):
 # The least that every method needs on these cubes.
 QUICK = {
     "integrated_gradients": {"n_steps": 8},
+    "xrai": {"n_steps": 8, "segments": "patch", "patch": 2},
     "occlusion_spectral": {"window": 150.0},
     "occlusion_spatial": {"window": 3},
     "lime_spectral": {"bands": 150.0, "n_samples": 40},
     "lime_spatial": {"segments": "patch", "patch": 3, "n_samples": 40},
 }
-SPATIAL = {"occlusion_spatial", "lime_spatial"}
+SPATIAL = {"occlusion_spatial", "lime_spatial", "xrai"}
 FORWARD_ONLY = {"occlusion_spectral", "occlusion_spatial", "lime_spectral", "lime_spatial"}
 
 

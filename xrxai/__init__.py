@@ -10,6 +10,7 @@ from xrxai.attribution.gradient import input_x_gradient, saliency
 from xrxai.attribution.integrated import integrated_gradients
 from xrxai.attribution.lime import lime_spatial, lime_spectral
 from xrxai.attribution.occlusion import occlusion_spatial, occlusion_spectral
+from xrxai.attribution.regions import xrai
 from xrxai.errors import XrxaiError
 from xrxai.io import open_cube, open_explanation
 from xrxai.labelled.bands import band_groups, coverage
@@ -17,6 +18,7 @@ from xrxai.labelled.baseline import baseline
 from xrxai.labelled.cube import to_cube
 from xrxai.labelled.expand import combine, on_cube, to_groups
 from xrxai.labelled.segments import segments
+from xrxai.labelled.top import top
 from xrxai.model import Model
 
 try:
@@ -46,4 +48,6 @@ __all__ = [
     "segments",
     "to_cube",
     "to_groups",
+    "top",
+    "xrai",
 ]

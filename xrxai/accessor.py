@@ -5,9 +5,9 @@ from __future__ import annotations
 import xarray as xr
 
 from xrxai import io, plot
-from xrxai.attribution import gradient, integrated, lime, occlusion
+from xrxai.attribution import gradient, integrated, lime, occlusion, regions
 from xrxai.binding import method
-from xrxai.labelled import bands, baseline, cube, expand, segments
+from xrxai.labelled import bands, baseline, cube, expand, segments, top
 
 
 @xr.register_dataarray_accessor("xai")
@@ -21,6 +21,8 @@ class CubeAccessor:
     saliency = method(gradient.saliency)
     input_x_gradient = method(gradient.input_x_gradient)
     integrated_gradients = method(integrated.integrated_gradients)
+    # regions
+    xrai = method(regions.xrai)
     # occlusion
     occlusion_spectral = method(occlusion.occlusion_spectral)
     occlusion_spatial = method(occlusion.occlusion_spatial)
@@ -61,6 +63,7 @@ class ExplanationAccessor:
 
     on_cube = method(expand.on_cube)
     to_groups = method(expand.to_groups)
+    top = method(top.top)
     to_netcdf = method(io.to_netcdf)
     to_zarr = method(io.to_zarr)
     to_geotiff = method(io.to_geotiff)

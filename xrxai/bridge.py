@@ -118,7 +118,7 @@ def _later(job: Job, whole: Mapping[str, Any], n_axes: int) -> dict[str, Any]:
         # `valid` lacks the spectral axis: its axes are the samples', then rows and columns.
         axes = [i for i in range(x.ndim) if name != "valid" or i != n_axes]
         chunks = tuple(
-            x.chunks[axis] if n == x.shape[axis] else (1,)
+            x.chunks[axis] if axis < n_axes and n == x.shape[axis] else (n,)
             for axis, n in zip(axes, array.shape, strict=True)
         )
         already = isinstance(array, da.Array)
@@ -195,12 +195,12 @@ def compute(
     weight = None
     if not spectra:
         weight = valid[alive] if region is None else valid[alive] & region[:, 0].astype(bool)
-    if "part" in chosen and not spectra and chosen["part"].shape[-1] > 1:
+    if "part" in chosen and not spectra and chosen["part"].shape[-2:] == valid.shape[-2:]:
         chosen["part"] = np.where(valid[alive][:, None], chosen["part"], 0)
     fill = job.model.fill
     clean = np.where(known, x[alive], fill).astype(dtype)
-    if "baseline" in chosen:
-        chosen["baseline"] = np.where(known, chosen["baseline"], fill).astype(dtype)
+    for name in [k for k in chosen if k.startswith("baseline")]:
+        chosen[name] = np.where(known, chosen[name], fill).astype(dtype)
     found = tensors.run.execute(
         job.kernel,
         job.model,
@@ -222,7 +222,8 @@ def compute(
             # (n, y, x) -> aligned with the axes of the block, whatever lies between
             lead = block.shape[1 : dims.index("y") + 1]
             hidden = ~valid.reshape(n, *(1,) * len(lead), *valid.shape[1:])
-            block[np.broadcast_to(hidden, block.shape)] = np.nan
+            nothing = 0 if block.dtype.kind == "i" else np.nan
+            block[np.broadcast_to(hidden, block.shape)] = nothing
     return out
 
 

@@ -59,10 +59,12 @@ def settle(
             f"type Model(..., takes='spectrum')."
         )
     if spec.spatial and model.takes == "spectrum":
+        family, spatial, _ = name.partition("_spatial")
+        other = f"{family}_spectral" if spatial else "lime_spectral or occlusion_spectral"
         raise ModelError(
             f"The method {name} switches regions, but the model takes='spectrum' sees one pixel "
             f"at a time; its answer for a pixel cannot depend on others. "
-            f"Use {name.split('_')[0]}_spectral."
+            f"Use {other}."
         )
     if spec.needs == "gradient" and not model.differentiable:
         raise ModelError(

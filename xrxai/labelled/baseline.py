@@ -110,6 +110,15 @@ def _mean(place: Cube, valid: xr.DataArray) -> xr.DataArray:
     return kept.mean(over).fillna(0.0).reset_coords(drop=True)
 
 
+def extremes(place: Cube, valid: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+    """Lowest and highest value of each band over the valid pixels of a sample."""
+    kept = valid & xr.DataArray(place.good_band, dims=place.band)
+    low = place.data.where(kept, np.inf).min(_pixels(place))
+    high = place.data.where(kept, -np.inf).max(_pixels(place))
+    found = (low.where(np.isfinite(low), 0.0), high.where(np.isfinite(high), 0.0))
+    return found[0].reset_coords(drop=True), found[1].reset_coords(drop=True)
+
+
 def _blur(place: Cube, valid: xr.DataArray, sigma: float) -> xr.DataArray:
     if place.y is None or place.x is None:
         raise BaselineError(

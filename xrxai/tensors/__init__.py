@@ -6,9 +6,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from xrxai.tensors import integrate, perturb, run, score, surrogate
+    from xrxai.tensors import greedy, integrate, perturb, run, score, surrogate
 
-__all__ = ["integrate", "perturb", "run", "score", "surrogate"]
+__all__ = ["greedy", "integrate", "perturb", "run", "score", "surrogate"]
 
 
 def __getattr__(name: str) -> Any:
