@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
+
+import xrxai
 
 
 def test_benchmarks_run(tmp_path, capsys):
@@ -20,3 +23,30 @@ def test_benchmarks_run(tmp_path, capsys):
     }
     assert all(row["evaluations"] > 0 for row in table)
     assert "captum/floor" in capsys.readouterr().out
+
+
+def test_planted_truth_is_asked_of_every_method(tmp_path, capsys):
+    from benchmarks import planted
+
+    path = tmp_path / "planted.md"
+    assert planted.main(["--seeds", "1", "--out", str(path)]) == 0
+    text = path.read_text()
+    assert "python -m benchmarks.planted --seeds 1" in text
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", text, re.MULTILINE))
+    assert set(rows) == set(xrxai.methods())
+    assert rows["integrated_gradients"] == "1 / 1 | 1 / 1"
+    assert rows["lime_spectral"] == "1 / 1 | -"
+    assert rows["xrai"] == "- | 1 / 1"
+    assert capsys.readouterr().out in text
+
+
+def test_a_refusal_is_told_in_a_footnote():
+    from benchmarks import planted
+
+    def question(name, seed):
+        raise xrxai.XrxaiError("not for this model")
+
+    notes = {}
+    assert planted.share(question, "saliency", 2, notes) == "refused [^1]"
+    assert planted.share(question, "xrai", 2, notes) == "refused [^1]"
+    assert notes == {"not for this model": "[^1]"}

@@ -10,7 +10,7 @@ import torch
 import xarray as xr
 
 import xrxai
-from tests import oracles, oracles_regions, worlds
+from tests import oracles, oracles_regions, planted, worlds
 from tests.conftest import no_compute, skip_or_fail
 from xrxai.datasets import synthetic
 from xrxai.labelled import pool
@@ -345,14 +345,7 @@ def test_planted_region_is_included_first(options):
     for sample in range(3):
         chip = scene.cube.isel(sample=sample)
         here = scene.truth.region.isel(sample=sample)
-        inside = torch.as_tensor(here.values.astype("float32"))
-
-        def net(x, inside=inside):
-            inner = (x.mean(1) * inside).sum((1, 2)) / inside.sum()
-            outer = (x.mean(1) * (1 - inside)).mean((1, 2))
-            return (torch.tanh(4 * inner) + 0.05 * outer)[:, None]
-
-        model = xrxai.Model(net, takes="patch", targets=["object"])
+        model = xrxai.Model(planted.RegionNet(here, 4), takes="patch", targets=["object"])
         found = chip.xai.xrai(model, **options).isel(target=0)
         first = found["rank"] == 1
         assert (first & here).sum() > 0.9 * first.sum()

@@ -184,15 +184,13 @@ REFUSED = {
         lambda: xrxai.xrai(cube(), spectrum()),
         ModelError,
         "The method xrai switches regions, but the model takes='spectrum' sees one pixel at a "
-        "time; its answer for a pixel cannot depend on others. Use lime_spectral or "
-        "occlusion_spectral.",
+        "time; its answer for a pixel cannot depend on others. Use occlusion_spectral.",
     ),
     "estimator": (
         lambda: xrxai.xrai(cube(), estimator()),
         ModelError,
         "The method xrai switches regions, but the model takes='spectrum' sees one pixel at a "
-        "time; its answer for a pixel cannot depend on others. Use lime_spectral or "
-        "occlusion_spectral.",
+        "time; its answer for a pixel cannot depend on others. Use occlusion_spectral.",
     ),
     "numpy": (
         lambda: xrxai.xrai(cube(), patch(arrays="numpy")),

@@ -59,12 +59,10 @@ def settle(
             f"type Model(..., takes='spectrum')."
         )
     if spec.spatial and model.takes == "spectrum":
-        family, spatial, _ = name.partition("_spatial")
-        other = f"{family}_spectral" if spatial else "lime_spectral or occlusion_spectral"
         raise ModelError(
             f"The method {name} switches regions, but the model takes='spectrum' sees one pixel "
             f"at a time; its answer for a pixel cannot depend on others. "
-            f"Use {other}."
+            f"Use {_spectral(name)}."
         )
     if spec.needs == "gradient" and not model.differentiable:
         raise ModelError(
@@ -180,6 +178,12 @@ def _bar(case: Case, evaluations: int, progress: bool) -> Iterator[Callable[[int
     title = case.kernel.__name__.lstrip("_")
     with tqdm(total=total, delay=1, desc=title, unit="eval", unit_scale=True) as bar:
         yield bar.update
+
+
+def _spectral(name: str) -> str:
+    """Name the method that asks of bands what this one asks of regions."""
+    stem = name.removesuffix("_spatial")
+    return f"{stem}_spectral" if stem != name else "occlusion_spectral"
 
 
 def _nothing_valid(place: Cube, mask: xr.DataArray | np.ndarray | None) -> str:
