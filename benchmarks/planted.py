@@ -1,8 +1,8 @@
 """How often a method finds what was planted: ``python -m benchmarks.planted``.
 
-Every method that `xrxai.methods()` lists is asked two questions whose answers are known: which group
-of bands determines a target (soil with planted absorptions), and which region of a chip (an object
-on ground that says nothing). The table goes to docs/planted.md.
+Every method that `xrxai.methods()` lists is asked two questions whose answers are known: which
+group of bands determines a target (soil with planted absorptions), and which region of a chip (an
+object on ground that says nothing). The table goes to docs/planted.md.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ python -m benchmarks.planted --seeds {seeds} --out docs/planted.md
 ```
 
 *Band group*: soil spectra of 150 bands, a network whose targets are the depths of one absorption
-each, disturbed by all other bands. Groups are ranked by the absolute sum of the attributions of their
-bands, mean over the pixels; a seed counts when the right group is first for every target.
+each, disturbed by all other bands. Groups are ranked by the absolute sum of the attributions of
+their bands, mean over the pixels; a seed counts when the right group is first for every target.
 
 *Region*: a chip with one object, a network that sees how bright the object is, and its surroundings
 a little. The object and the squares of {cell} pixels around it are ranked by their mean absolute
 attribution. Methods that ask segments are given these; XRAI cuts its own.
 
-A method that does not answer per band or per pixel has a dash. Cube times gradient cannot find these
-groups: a depth is a ratio, scaling its bands together leaves it as it is, so by Euler's theorem the
-products over its bands add up to zero.
+A method that does not answer per band or per pixel has a dash. Cube times gradient cannot find
+these groups: a depth is a ratio, scaling its bands together leaves it as it is, so by Euler's
+theorem the products over its bands add up to zero.
 
 """
 

@@ -50,3 +50,23 @@ def test_a_refusal_is_told_in_a_footnote():
     assert planted.share(question, "saliency", 2, notes) == "refused [^1]"
     assert planted.share(question, "xrai", 2, notes) == "refused [^1]"
     assert notes == {"not for this model": "[^1]"}
+
+
+def test_memory_is_measured_and_put_between_its_marks(tmp_path, capsys, monkeypatch):
+    from benchmarks import memory
+
+    monkeypatch.setattr(memory, "BATCHES", (2,))
+    page = tmp_path / "performance.md"
+    page.write_text(f"# Performance\n\n{memory.BEGIN}\nold\n{memory.END}\n\nThe rest.\n")
+    tiny = ["--bands", "4", "--side", "32", "--short", "--out", str(page)]
+    assert memory.main(tiny) == 0
+    text = page.read_text()
+    assert capsys.readouterr().out in text
+    assert "old" not in text
+    assert text.endswith("\n\nThe rest.\n")
+    ratios = re.findall(r"`integrated_gradients` \| `n_steps=200` \| \d+ \| (\d\.\d\d) \|", text)
+    assert len(ratios) == 1
+    memory.write("new\n", page)
+    assert page.read_text().count(memory.BEGIN) == 1
+    memory.write("first\n", tmp_path / "none.md")
+    assert (tmp_path / "none.md").read_text().startswith("# Performance\n\n" + memory.BEGIN)

@@ -245,7 +245,8 @@ def _xrai(
         start = given.expand_as(x)
         at_baseline += score.plain(start) / len(baseline)
         slope = tensors.score.mean_gradient(score, start, x, nodes, weights)
-        total += slope.mul_((x - start)[:, None] / len(baseline))
+        slope *= (x - start)[:, None] / len(baseline)
+        total += slope
     gap = total.flatten(2).sum(2) - (prediction - at_baseline)
     # A bad band holds zeros: among them a maximum could not be negative.
     known = total[:, :, np.flatnonzero(good_band)]

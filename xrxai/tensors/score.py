@@ -99,8 +99,14 @@ class Score:
             self.pixels[of.cpu()] = (won > 0).sum((2, 3)).cpu()
 
 
-def gradient(score: Score, x: Tensor, of: Tensor, clean: bool = False) -> tuple[Tensor, Tensor]:
-    """x (n, *f) -> scores (n, target), gradients (n, target, *f): one forward, K products."""
+def followed(
+    score: Score, x: Tensor, of: Tensor, clean: bool = False
+) -> tuple[Tensor, Callable[[int], Tensor]]:
+    """x (n, *f) -> scores (n, target), and a call that gives the gradient of one target (n, *f).
+
+    Ask the targets in order, and drop each gradient before the next: it is as large as the batch.
+    The call for the last one frees the graph.
+    """
     x = x.detach().requires_grad_(True)
     with torch.enable_grad():
         s = score(x, of, clean)
@@ -110,19 +116,31 @@ def gradient(score: Score, x: Tensor, of: Tensor, clean: bool = False) -> tuple[
             f"its input (argmax, rounding, numpy or torch.no_grad inside). Let gradients through, "
             f"or use lime_spectral, lime_spatial or an occlusion method."
         )
-    parts = []
-    for k in range(s.shape[1]):
+
+    def slope(k: int) -> Tensor:
         # Summing over the batch costs one product for all samples: they do not mix.
         keep = k + 1 < s.shape[1]
         (g,) = torch.autograd.grad(s[:, k].sum(), x, retain_graph=keep, materialize_grads=True)
-        parts.append(g)
-    g = torch.stack(parts, dim=1)
-    if not bool(torch.isfinite(g).all()):
+        return g
+
+    return s.detach(), slope
+
+
+def _finite(score: Score, g: Tensor) -> Tensor:
+    """Refuse a gradient that is not finite."""
+    # A sum is finite when its terms are, and costs no copy of them; it can overflow, too.
+    if not bool(torch.isfinite(g.sum())) and not bool(torch.isfinite(g).all()):
         raise ModelError(
             f"The gradient of {score.runner.model.label} is not finite; a square root, norm or "
             f"log of zero inside the model does this: add a small constant there."
         )
-    return s.detach(), g
+    return g
+
+
+def gradient(score: Score, x: Tensor, of: Tensor, clean: bool = False) -> tuple[Tensor, Tensor]:
+    """x (n, *f) -> scores (n, target), gradients (n, target, *f): one forward, K products."""
+    s, slope = followed(score, x, of, clean)
+    return s, torch.stack([_finite(score, slope(k)) for k in range(s.shape[1])], dim=1)
 
 
 def gradients(score: Score, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -132,7 +150,9 @@ def gradients(score: Score, x: Tensor) -> tuple[Tensor, Tensor]:
         (x.shape[0], score.n_targets, *x.shape[1:]), dtype=x.dtype, device=x.device
     )
     for i in batches(x.shape[0], score.batch(x), x.device):
-        out[i], slopes[i] = gradient(score, x[i], i, clean=True)
+        out[i], slope = followed(score, x[i], i, clean=True)
+        for k in range(score.n_targets):
+            slopes[i, k] = _finite(score, slope(k))
     return out, slopes
 
 
@@ -147,9 +167,20 @@ def mean_gradient(
     batch = score.batch(end)
     for i in batches(n, batch // m, end.device):
         for j in batches(m, batch // len(i), end.device):
-            step = at[j].view(1, -1, *[1] * (end.ndim - 1))
-            way = start[i].unsqueeze(1) + step * (end[i] - start[i]).unsqueeze(1)
-            _, slope = gradient(score, way.flatten(0, 1), i.repeat_interleave(len(j)))
-            slope = slope.view(len(i), len(j), *slope.shape[1:])
-            total[i] += torch.einsum("j,nj...->n...", share[j], slope)
+            _collect(score, total, start, end, i, at[j], share[j])
     return total
+
+
+def _collect(
+    score: Score, total: Tensor, start: Tensor, end: Tensor, i: Tensor, at: Tensor, share: Tensor
+) -> None:
+    """Add the weighted gradients of samples i at some nodes; leaves nothing else behind."""
+    rows = slice(int(i[0]), int(i[-1]) + 1)  # views where an index would copy
+    step = at.view(1, -1, *[1] * (end.ndim - 1))
+    way = torch.lerp(start[rows].unsqueeze(1), end[rows].unsqueeze(1), step).flatten(0, 1)
+    _, slope = followed(score, way, i.repeat_interleave(len(at)))
+    weight = share.expand(len(i), 1, -1)
+    for k in range(score.n_targets):
+        part = total[rows, k].flatten(1)
+        part.unsqueeze(1).baddbmm_(weight, slope(k).reshape(len(i), len(at), -1))
+        _finite(score, part)
