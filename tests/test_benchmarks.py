@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
+
+import xrxai
 
 
 def test_benchmarks_run(tmp_path, capsys):
@@ -20,3 +23,50 @@ def test_benchmarks_run(tmp_path, capsys):
     }
     assert all(row["evaluations"] > 0 for row in table)
     assert "captum/floor" in capsys.readouterr().out
+
+
+def test_planted_truth_is_asked_of_every_method(tmp_path, capsys):
+    from benchmarks import planted
+
+    path = tmp_path / "planted.md"
+    assert planted.main(["--seeds", "1", "--out", str(path)]) == 0
+    text = path.read_text()
+    assert "python -m benchmarks.planted --seeds 1" in text
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", text, re.MULTILINE))
+    assert set(rows) == set(xrxai.methods())
+    assert rows["integrated_gradients"] == "1 / 1 | 1 / 1"
+    assert rows["lime_spectral"] == "1 / 1 | -"
+    assert rows["xrai"] == "- | 1 / 1"
+    assert capsys.readouterr().out in text
+
+
+def test_a_refusal_is_told_in_a_footnote():
+    from benchmarks import planted
+
+    def question(name, seed):
+        raise xrxai.XrxaiError("not for this model")
+
+    notes = {}
+    assert planted.share(question, "saliency", 2, notes) == "refused [^1]"
+    assert planted.share(question, "xrai", 2, notes) == "refused [^1]"
+    assert notes == {"not for this model": "[^1]"}
+
+
+def test_memory_is_measured_and_put_between_its_marks(tmp_path, capsys, monkeypatch):
+    from benchmarks import memory
+
+    monkeypatch.setattr(memory, "BATCHES", (2,))
+    page = tmp_path / "performance.md"
+    page.write_text(f"# Performance\n\n{memory.BEGIN}\nold\n{memory.END}\n\nThe rest.\n")
+    tiny = ["--bands", "4", "--side", "32", "--short", "--out", str(page)]
+    assert memory.main(tiny) == 0
+    text = page.read_text()
+    assert capsys.readouterr().out in text
+    assert "old" not in text
+    assert text.endswith("\n\nThe rest.\n")
+    ratios = re.findall(r"`integrated_gradients` \| `n_steps=200` \| \d+ \| (\d\.\d\d) \|", text)
+    assert len(ratios) == 1
+    memory.write("new\n", page)
+    assert page.read_text().count(memory.BEGIN) == 1
+    memory.write("first\n", tmp_path / "none.md")
+    assert (tmp_path / "none.md").read_text().startswith("# Performance\n\n" + memory.BEGIN)

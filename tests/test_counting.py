@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 import torch
 
@@ -17,6 +19,7 @@ COST = {
     "gradient_shap": lambda found: 6 + 4 + 1,
     "blur_ig": lambda found: 8 + 2,
     "guided_ig": lambda found: 3 * found.sizes["target"] + 2,
+    "xrai": lambda found: 2 * (8 + 1) + 1,
     "occlusion_spectral": lambda found: found.sizes["window"] + 1,
     "occlusion_spatial": lambda found: found.sizes["window"] + 1,
     "occlusion": lambda found: found.sizes["window"] + 1,
@@ -85,3 +88,29 @@ def test_integrated_gradients_take_one_forward_per_step():
     worlds.cube().xai.integrated_gradients(model, n_steps=12, batch_size=1)
     assert sum(forwards) == 12 + 2
     assert sum(backwards) == 12 * 3
+
+
+def test_integrated_gradients_hold_one_batch_whatever_the_targets():
+    """All targets' gradients at once, or two batches, are several times the memory."""
+    held = []
+
+    class Watched(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, g):
+            tensors = [o for o in gc.get_objects() if type(o) is torch.Tensor]
+            held.append(sum(t.ndim == 4 and t.shape[0] == 16 for t in tensors))
+            return g
+
+    model = xrxai.Model(
+        lambda x: Watched.apply(x).mean((2, 3)), takes="patch", targets=list("abcdef")
+    )
+    cube = worlds.cube(bands=6, invalid=False)
+    cube.xai.integrated_gradients(model, n_steps=64, batch_size=16)
+    assert len(held) == 4 * 6
+    # The points on the way and what flows back from the scores.
+    assert min(held) >= 2
+    assert max(held) <= 3

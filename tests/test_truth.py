@@ -8,35 +8,9 @@ import torch
 import xarray as xr
 
 import xrxai
-from tests import oracles, worlds
+from tests import oracles, planted, worlds
 from xrxai import patterns
 from xrxai.datasets import synthetic
-
-
-class DepthNet(torch.nn.Module):
-    """Each target is the depth of its absorption, disturbed a little by every other band."""
-
-    def __init__(self, wavelength, bands, seed):
-        super().__init__()
-        rng = np.random.default_rng(seed)
-        self.centre, self.top, self.other = [], [], []
-        for ((low, high),) in bands.values():
-            inside = (wavelength >= low) & (wavelength <= high)
-            shoulder = (wavelength <= low + (high - low) / 10) | (
-                wavelength >= high - (high - low) / 10
-            )
-            centre = abs(wavelength - (low + high) / 2) <= (high - low) / 10
-            self.top.append(torch.as_tensor(inside & shoulder))
-            self.centre.append(torch.as_tensor(inside & centre))
-            noise = rng.normal(size=wavelength.size) * ~inside / wavelength.size
-            self.other.append(torch.as_tensor(noise, dtype=torch.float32))
-
-    def forward(self, x):
-        out = []
-        for centre, top, other in zip(self.centre, self.top, self.other, strict=True):
-            depth = 1 - (x[:, centre].mean(1) + 1e-3) / (x[:, top].mean(1) + 1e-3)
-            out.append(depth + 0.3 * torch.tanh(x @ other))
-        return torch.stack(out, 1)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -44,7 +18,7 @@ def test_planted_group_is_ranked_first(seed):
     """Must-show line 5, first half: LIME, occlusion and IG on soil with planted absorptions."""
     scene = synthetic.soil(seed, size=(8, 8), border=1)
     cube, truth = scene.cube, scene.truth
-    net = DepthNet(cube.wavelength.values, truth.bands, seed)
+    net = planted.DepthNet(cube.wavelength.values, truth.bands, seed)
     model = xrxai.Model(net, takes="spectrum", targets=truth.targets)
     groups = dict(truth.groups)
     lime = cube.xai.lime_spectral(model, bands=groups, seed=seed).attribution
@@ -66,19 +40,12 @@ def test_planted_group_is_ranked_first(seed):
 @pytest.mark.parametrize("method", ["lime_spatial", "occlusion_spatial", "integrated_gradients"])
 def test_planted_region_is_ranked_first(method):
     scene = synthetic.textures(seed=3)
-    region = scene.truth.region
     for sample in range(3):
         chip = scene.cube.isel(sample=sample)
-        inside = torch.as_tensor(region.isel(sample=sample).values.astype("float32"))
-
-        def net(x, inside=inside):
-            inner = (x.mean(1) * inside).sum((1, 2)) / inside.sum()
-            outer = (x.mean(1) * (1 - inside)).mean((1, 2))
-            return (torch.tanh(4 * inner) + 0.05 * outer)[:, None]
-
-        model = xrxai.Model(net, takes="patch", targets=["object"])
+        here = scene.truth.region.isel(sample=sample)
+        model = xrxai.Model(planted.RegionNet(here, 4), takes="patch", targets=["object"])
         options = {
-            "lime_spatial": {"segments": region.isel(sample=sample)},
+            "lime_spatial": {"segments": here},
             "occlusion_spatial": {"window": 4},
             "integrated_gradients": {"n_steps": 16},
         }[method]
@@ -86,7 +53,6 @@ def test_planted_region_is_ranked_first(method):
         if "band" in found.dims:
             found = found.sum("band")
         value = abs(found.isel(target=0))
-        here = region.isel(sample=sample)
         assert value.where(here).mean() > 3 * value.where(~here).mean()
 
 

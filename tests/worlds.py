@@ -127,6 +127,7 @@ QUICK = {
     },
     "blur_ig": {"n_steps": 8},
     "guided_ig": {"n_steps": 3},
+    "xrai": {"n_steps": 8, "segments": "patch", "patch": 2},
     "occlusion_spectral": {"window": 150.0},
     "occlusion_spatial": {"window": 3},
     "occlusion": {"window": (200.0, 3, 4)},
@@ -148,7 +149,8 @@ QUICK = {
 }
 LAYERED = {"grad_cam", "guided_grad_cam", "guided_backprop", "deconvnet", "deep_lift", "lrp"}
 SEGMENTED = {"ablation_spatial", "kernel_shap_spatial", "lime_spatial"}
-SPATIAL = {"occlusion", "occlusion_spatial", "rise", *SEGMENTED}
+SPATIAL_FORWARD = {"occlusion", "occlusion_spatial", "rise", *SEGMENTED}
+SPATIAL = {"xrai", *SPATIAL_FORWARD}
 FORWARD_ONLY = {
     "occlusion_spectral",
     "ablation_spectral",
@@ -156,7 +158,7 @@ FORWARD_ONLY = {
     "kernel_shap_spectral",
     "owen_spectral",
     "lime_spectral",
-    *SPATIAL,
+    *SPATIAL_FORWARD,
 }
 # Samples exchange values: pixels of one cube for spectra, several cubes (not lazy) for patches.
 EXCHANGING = {"permutation_spectral"}

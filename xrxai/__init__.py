@@ -18,6 +18,7 @@ from xrxai.attribution.occlusion import occlusion, occlusion_spatial, occlusion_
 from xrxai.attribution.owen import owen_spectral
 from xrxai.attribution.paths import blur_ig, gradient_shap, guided_ig
 from xrxai.attribution.permutation import permutation_spectral
+from xrxai.attribution.regions import xrai
 from xrxai.attribution.relevance import deep_lift, lrp
 from xrxai.attribution.rise import rise
 from xrxai.attribution.shap import kernel_shap_spatial, kernel_shap_spectral
@@ -30,6 +31,7 @@ from xrxai.labelled.cube import to_cube
 from xrxai.labelled.expand import combine, on_cube, to_groups
 from xrxai.labelled.removal import spectral_covariance
 from xrxai.labelled.segments import segments
+from xrxai.labelled.top import top
 from xrxai.model import Model
 
 try:
@@ -80,4 +82,6 @@ __all__ = [
     "spectral_covariance",
     "to_cube",
     "to_groups",
+    "top",
+    "xrai",
 ]

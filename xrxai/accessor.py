@@ -18,13 +18,14 @@ from xrxai.attribution import (
     owen,
     paths,
     permutation,
+    regions,
     relevance,
     rise,
     shap,
     tunnel,
 )
 from xrxai.binding import method
-from xrxai.labelled import bands, baseline, cube, expand, removal, segments
+from xrxai.labelled import bands, baseline, cube, expand, removal, segments, top
 
 
 @xr.register_dataarray_accessor("xai")
@@ -52,6 +53,8 @@ class CubeAccessor:
     deconvnet = method(guided.deconvnet)
     deep_lift = method(relevance.deep_lift)
     lrp = method(relevance.lrp)
+    # regions
+    xrai = method(regions.xrai)
     # occlusion
     occlusion_spectral = method(occlusion.occlusion_spectral)
     occlusion_spatial = method(occlusion.occlusion_spatial)
@@ -105,6 +108,7 @@ class ExplanationAccessor:
 
     on_cube = method(expand.on_cube)
     to_groups = method(expand.to_groups)
+    top = method(top.top)
     to_netcdf = method(io.to_netcdf)
     to_zarr = method(io.to_zarr)
     to_geotiff = method(io.to_geotiff)

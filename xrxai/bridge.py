@@ -122,7 +122,7 @@ def _later(job: Job, whole: Mapping[str, Any], n_axes: int) -> dict[str, Any]:
         # `valid` lacks the spectral axis: its axes are the samples', then rows and columns.
         axes = [i for i in range(x.ndim) if name != "valid" or i != n_axes]
         chunks = tuple(
-            x.chunks[axis] if n == x.shape[axis] else (1,)
+            x.chunks[axis] if axis < n_axes and n == x.shape[axis] else (n,)
             for axis, n in zip(axes, array.shape, strict=True)
         )
         already = isinstance(array, da.Array)
@@ -189,9 +189,8 @@ def compute(
     valid = np.broadcast_to(valid, (n, *valid.shape[1:]))
     spectra = job.model.takes == "spectrum"
     alive = np.flatnonzero(valid if spectra else valid.any(axis=(1, 2)))
-    out = {name: job.empty(name, n) for name in job.outputs}
     if not alive.size:
-        return out
+        return {name: job.empty(name, n) for name in job.outputs}
     known = job.good_band[None] if spectra else _pixels_and_bands(valid[alive], job.good_band)
     dtype = job.dtype("prediction")
     chosen = {k: v if v.shape[0] == 1 else v[alive] for k, v in inputs.items()}
@@ -199,12 +198,12 @@ def compute(
     weight = None
     if not spectra:
         weight = valid[alive] if region is None else valid[alive] & region[:, 0].astype(bool)
-    if "part" in chosen and not spectra and chosen["part"].shape[-1] > 1:
+    if "part" in chosen and not spectra and chosen["part"].shape[-2:] == valid.shape[-2:]:
         chosen["part"] = np.where(valid[alive][:, None], chosen["part"], 0)
     fill = job.model.fill
-    clean = np.where(known, x[alive], fill).astype(dtype)
-    if "baseline" in chosen:
-        chosen["baseline"] = np.where(known, chosen["baseline"], fill).astype(dtype)
+    clean = _filled(x if alive.size == n else x[alive], known, fill, dtype)
+    for name in [k for k in chosen if k.startswith("baseline")]:
+        chosen[name] = _filled(chosen[name], known, fill, dtype)
     found = tensors.run.execute(
         job.kernel,
         job.model,
@@ -217,8 +216,14 @@ def compute(
         batch_size=job.batch_size,
         tick=tick,
     )
-    for name, block in out.items():
-        block[alive] = found[name]
+    out = {}
+    for name in job.outputs:
+        # A copy only where it is needed: results can be larger than all else.
+        block = found[name].astype(job.dtype(name), order="C", copy=False)
+        if alive.size < n:
+            block = job.empty(name, n)
+            block[alive] = found[name]
+        out[name] = block
         dims = job.dims(name)
         if "band" in dims:
             _blank(block, ~job.good_band, dims.index("band") + 1)
@@ -226,7 +231,14 @@ def compute(
             # (n, y, x) -> aligned with the axes of the block, whatever lies between
             lead = block.shape[1 : dims.index("y") + 1]
             hidden = ~valid.reshape(n, *(1,) * len(lead), *valid.shape[1:])
-            block[np.broadcast_to(hidden, block.shape)] = np.nan
+            np.copyto(block, 0 if block.dtype.kind == "i" else np.nan, where=hidden)
+    return out
+
+
+def _filled(values: np.ndarray, known: np.ndarray, fill: float, dtype: np.dtype[Any]) -> np.ndarray:
+    """Values where they are known, elsewhere the fill, in one new array."""
+    out = np.full(np.broadcast_shapes(values.shape, known.shape), fill, dtype)
+    np.copyto(out, values, where=known, casting="unsafe")
     return out
 
 

@@ -169,8 +169,8 @@ def _integrated_gradients(
     start = baseline.expand_as(x)
     at_baseline = score.plain(start)
     nodes, weights = tensors.integrate.nodes(n_steps, rule)
-    mean = tensors.score.mean_gradient(score, start, x, nodes, weights)
-    attribution = (x - start)[:, None] * mean
+    attribution = tensors.score.mean_gradient(score, start, x, nodes, weights)
+    attribution *= (x - start)[:, None]
     gap = attribution.flatten(2).sum(2) - (prediction - at_baseline)
     return {
         "attribution": attribution,

@@ -127,6 +127,15 @@ def _of_pixels(place: Cube, word: str, valid: xr.DataArray) -> xr.DataArray:
     return statistics.quantiles(place, valid, [level / 100]).isel(quantile=0)
 
 
+def extremes(place: Cube, valid: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+    """Lowest and highest value of each band over the valid pixels of a sample."""
+    kept = valid & xr.DataArray(place.good_band, dims=place.band)
+    low = place.data.where(kept, np.inf).min(statistics.pixels(place))
+    high = place.data.where(kept, -np.inf).max(statistics.pixels(place))
+    found = (low.where(np.isfinite(low), 0.0), high.where(np.isfinite(high), 0.0))
+    return found[0].reset_coords(drop=True), found[1].reset_coords(drop=True)
+
+
 def _blur(place: Cube, valid: xr.DataArray, sigma: float) -> xr.DataArray:
     if place.y is None or place.x is None:
         raise BaselineError(

@@ -76,6 +76,7 @@ def _take(values: xr.DataArray, dim: str, place: xr.DataArray) -> xr.DataArray:
             input_core_dims=[[dim], [d for d in place.dims if d not in shared]],
             output_core_dims=[[d for d in place.dims if d not in shared]],
             dask="parallelized",
+            dask_gufunc_kwargs={"allow_rechunk": True},
             output_dtypes=[values.dtype],
         )
     return found.where(place > 0).assign_attrs(values.attrs)

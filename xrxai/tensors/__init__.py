@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from xrxai.tensors import (
         cam,
         foreign,
+        greedy,
         hooks,
         integrate,
         paths,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "cam",
     "foreign",
+    "greedy",
     "hooks",
     "integrate",
     "paths",

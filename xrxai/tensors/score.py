@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -156,18 +156,27 @@ def _followed(score: Score, x: Tensor, of: Tensor, clean: bool) -> tuple[Tensor,
 
 def slopes(score: Score, s: Tensor, at: Tensor, targets: Sequence[int] | None = None) -> Tensor:
     """Scores s (n, target) that depend on `at` (n, *f) -> gradients (n, target, *f)."""
+    each = _one_by_one(score, s, at, targets)
+    return torch.stack([_finite(score, g) for g in each], dim=1)
+
+
+def _one_by_one(
+    score: Score, s: Tensor, at: Tensor, targets: Sequence[int] | None
+) -> Iterator[Tensor]:
+    """Gradient of one target after the other: each is as large as the batch, so drop it first."""
     chosen = range(s.shape[1]) if targets is None else targets
-    parts = []
     for done, k in enumerate(chosen, start=1):
         # Summing over the batch costs one product for all samples: they do not mix.
         keep = done < len(chosen)
         (g,) = torch.autograd.grad(s[:, k].sum(), at, retain_graph=keep, materialize_grads=True)
-        parts.append(g)
-    return _finite(score, torch.stack(parts, dim=1))
+        yield g
+        del g
 
 
 def _finite(score: Score, g: Tensor) -> Tensor:
-    if not bool(torch.isfinite(g).all()):
+    """Refuse a gradient that is not finite."""
+    # A sum is finite when its terms are, and costs no copy of them; it can overflow, too.
+    if not bool(torch.isfinite(g.sum())) and not bool(torch.isfinite(g).all()):
         raise ModelError(
             f"The gradient of {score.runner.model.label} is not finite; a square root, norm or "
             f"log of zero inside the model does this: add a small constant there."
@@ -192,7 +201,8 @@ def mean_gradient(
     """Weighted mean of the gradient at `nodes` of the way: (n, target, *f)."""
     total = end.new_zeros((end.shape[0], score.n_targets, *end.shape[1:]))
     for i in batches(end.shape[0], score.batch(end) // len(nodes), end.device):
-        total[i] = gradient_along(score, start, end, i, nodes, weights)
+        into = total[int(i[0]) : int(i[-1]) + 1]
+        gradient_along(score, start, end, i, nodes, weights, into=into)
     return total
 
 
@@ -204,18 +214,24 @@ def gradient_along(
     nodes: np.ndarray,
     weights: np.ndarray,
     targets: Sequence[int] | None = None,
+    into: Tensor | None = None,
 ) -> Tensor:
-    """Weighted sum of the gradients of some samples (i,) on their way: (i, target, *f)."""
+    """Weighted sum of the gradients of some samples (i,) on their way: (i, target, *f).
+
+    It is added to `into` where that is given. One batch is held, whatever the nodes and targets.
+    """
     at = torch.as_tensor(nodes, dtype=end.dtype, device=end.device)
     share = torch.as_tensor(weights, dtype=end.dtype, device=end.device)
     here, there, n = start[samples], end[samples], len(samples)
     n_targets = score.n_targets if targets is None else len(targets)
-    total = end.new_zeros((n, n_targets, *end.shape[1:]))
+    total = end.new_zeros((n, n_targets, *end.shape[1:])) if into is None else into
     for j in batches(len(nodes), score.batch(end) // n, end.device):
         step = at[j].view(1, -1, *[1] * (end.ndim - 1))
-        way = here.unsqueeze(1) + step * (there - here).unsqueeze(1)
-        of = samples.repeat_interleave(len(j))
-        _, slope = gradient(score, way.flatten(0, 1), of, targets=targets)
-        slope = slope.view(n, len(j), *slope.shape[1:])
-        total += torch.einsum("j,nj...->n...", share[j], slope)
+        way = torch.lerp(here.unsqueeze(1), there.unsqueeze(1), step).flatten(0, 1)
+        way, s = _followed(score, way, samples.repeat_interleave(len(j)), clean=False)
+        weight = share[j].expand(n, 1, -1)
+        for k, g in enumerate(_one_by_one(score, s, way, targets)):
+            part = total[:, k].flatten(1)
+            part.unsqueeze(1).baddbmm_(weight, g.reshape(n, len(j), -1))
+            _finite(score, part)
     return total
