@@ -65,9 +65,9 @@ def test_every_map_of_every_method(name):
     one = worlds.cube(lead={"time": 2}).transpose("x", "time", "band", "y")
     kind = "patch" if name in worlds.SPATIAL else "spectrum"
     try:
-        found = worlds.explain(name, one, worlds.model(kind))
+        found = worlds.explain(name, one, worlds.model(kind, method=name))
     except XrxaiError:
-        found = worlds.explain(name, one, worlds.model("patch"))
+        found = worlds.explain(name, one, worlds.model("patch", method=name))
     if not {"x", "y"} <= set(found.xai.on_cube().attribution.dims):
         return  # per band: refused below
     best = found.xai.top(0.2)
