@@ -52,6 +52,7 @@ class RegionNet(torch.nn.Module):
         self.mean = torch.nn.Conv2d(bands, 1, 1, bias=False)
         self.mean.weight.data.fill_(1 / bands)
         self.relu = torch.nn.ReLU()
+        self.tanh = torch.nn.Tanh()
         inside = torch.as_tensor(np.asarray(region), dtype=torch.float32)
         self.register_buffer("inside", inside / inside.sum())
         self.register_buffer("outside", (1 - inside) / inside.numel())
@@ -60,4 +61,4 @@ class RegionNet(torch.nn.Module):
         bright = self.relu(self.mean(x))[:, 0]
         inner = (bright * self.inside).sum((1, 2))
         outer = (bright * self.outside).sum((1, 2))
-        return (torch.tanh(4 * inner) + 0.05 * outer)[:, None]
+        return (self.tanh(4 * inner) + 0.05 * outer)[:, None]
