@@ -11,7 +11,7 @@ from xrxai import tensors
 from xrxai.errors import ModelError, positive
 from xrxai.explain import Case, explain, settle
 from xrxai.labelled import baseline as baselines
-from xrxai.spec import BASELINE_PREDICTION, Output, spec
+from xrxai.spec import BASELINE_PREDICTION, COMPLETENESS_GAP, Output, spec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -104,7 +104,7 @@ def deep_lift(
 @spec(
     {
         "attribution": Output(("target", "features"), "DeepLIFT"),
-        "completeness_gap": Output(("target",), "sum of attribution - (score - baseline score)"),
+        "completeness_gap": COMPLETENESS_GAP,
         "baseline_prediction": BASELINE_PREDICTION,
     },
     needs="gradient",
