@@ -101,14 +101,19 @@ def test_integrated_gradients_hold_one_batch_whatever_the_targets():
 
         @staticmethod
         def backward(ctx, g):
-            tensors = [o for o in gc.get_objects() if type(o) is torch.Tensor]
-            held.append(sum(t.ndim == 4 and t.shape[0] == 16 for t in tensors))
+            held.append(batches() - before)
             return g
+
+    def batches():
+        tensors = [o for o in gc.get_objects() if type(o) is torch.Tensor]
+        return sum(t.ndim == 4 and t.shape[0] == 16 for t in tensors)
 
     model = xrxai.Model(
         lambda x: Watched.apply(x).mean((2, 3)), takes="patch", targets=list("abcdef")
     )
     cube = worlds.cube(bands=6, invalid=False)
+    gc.collect()  # other tests may have left some behind
+    before = batches()
     cube.xai.integrated_gradients(model, n_steps=64, batch_size=16)
     assert len(held) == 4 * 6
     # The points on the way and what flows back from the scores.

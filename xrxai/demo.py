@@ -158,6 +158,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
     matplotlib.use("Agg")
+    # Threads save a network as small as this a few seconds, and cost minutes on a busy machine.
+    torch.set_num_threads(1)
     start = time.perf_counter()
     cube = load()
     print(cube.xai)

@@ -222,7 +222,10 @@ def gradient_along(
     """
     at = torch.as_tensor(nodes, dtype=end.dtype, device=end.device)
     share = torch.as_tensor(weights, dtype=end.dtype, device=end.device)
-    here, there, n = start[samples], end[samples], len(samples)
+    n = len(samples)
+    in_a_row = int(samples[-1]) - int(samples[0]) == n - 1  # a view, where an index would copy
+    rows = slice(int(samples[0]), int(samples[-1]) + 1) if in_a_row else samples
+    here, there = start[rows], end[rows]
     n_targets = score.n_targets if targets is None else len(targets)
     total = end.new_zeros((n, n_targets, *end.shape[1:])) if into is None else into
     for j in batches(len(nodes), score.batch(end) // n, end.device):
