@@ -112,9 +112,7 @@ def test_schema(name, kind):
     # At least one number, and none where there is no data.
     assert np.isfinite(found.attribution).any()
     if "y" in found.attribution.dims:
-        hidden = found.attribution.where(~found.valid)
         assert np.isnan(found.attribution).where(~found.valid, True).all()
-        assert hidden.isnull().all()
 
 
 @pytest.mark.parametrize(("name", "kind"), CASES)
@@ -163,8 +161,7 @@ def test_lazy_equals_eager_and_computes_nothing(name, kind):
         )
         return
     for key in eager.data_vars:
-        lazy_attrs = {k: v for k, v in done[key].attrs.items()}
-        assert lazy_attrs == eager[key].attrs
+        assert done[key].attrs == eager[key].attrs
     xr.testing.assert_allclose(done.drop_vars("spectrum"), eager.drop_vars("spectrum"))
     xr.testing.assert_allclose(done["spectrum"], eager["spectrum"], rtol=1e-4)
 

@@ -218,7 +218,8 @@ def gradient_along(
 ) -> Tensor:
     """Weighted sum of the gradients of some samples (i,) on their way: (i, target, *f).
 
-    It is added to `into` where that is given. One batch is held, whatever the nodes and targets.
+    `samples` ascend. The sum is added to `into` where that is given. One batch is held, whatever
+    the nodes and targets.
     """
     at = torch.as_tensor(nodes, dtype=end.dtype, device=end.device)
     share = torch.as_tensor(weights, dtype=end.dtype, device=end.device)
