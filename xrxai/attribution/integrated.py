@@ -167,7 +167,7 @@ def _integrated_gradients(
     """x, baseline (n or 1, *f) -> attribution (n, target, *f), gap (n, target)."""
     prediction = score.clean(x)
     start = baseline.expand_as(x)
-    at_baseline = score.plain(start)
+    at_baseline = score.reference(start)
     nodes, weights = tensors.integrate.nodes(n_steps, rule)
     attribution = tensors.score.mean_gradient(score, start, x, nodes, weights)
     attribution *= (x - start)[:, None]
@@ -258,7 +258,7 @@ def _adaptive(
     """x, baseline (n or 1, *f) -> attribution (n, target, *f); gap, steps (n, target)."""
     prediction = score.clean(x)
     start = baseline.expand_as(x)
-    at_baseline = score.plain(start)
+    at_baseline = score.reference(start)
     attribution, steps, converged = tensors.paths.adaptive(
         score, start, x, (at_baseline, prediction), tolerance, max_steps
     )

@@ -309,7 +309,7 @@ def _blur_ig(
     """x (n, *f), known (n or 1, 1 or band, ...) -> attribution (n, target, *f)."""
     prediction = score.clean(x)
     attribution, end = tensors.paths.blurring(score, x, known, sigma, position)
-    at_blur = score.plain(end)
+    at_blur = score.reference(end)
     return {
         "attribution": attribution,
         "completeness_gap": attribution.flatten(2).sum(2) - (prediction - at_blur),
@@ -443,7 +443,7 @@ def _guided_ig(
     """x, baseline (n or 1, *f) -> attribution (n, target, *f), gap (n, target)."""
     prediction = score.clean(x)
     start = baseline.expand_as(x)
-    at_baseline = score.plain(start)
+    at_baseline = score.reference(start)
     attribution = tensors.paths.guided(score, start, x, n_steps, fraction, max_distance)
     return {
         "attribution": attribution,

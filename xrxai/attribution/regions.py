@@ -243,7 +243,7 @@ def _xrai(
     at_baseline = prediction * 0
     for given in baseline.values():
         start = given.expand_as(x)
-        at_baseline += score.plain(start) / len(baseline)
+        at_baseline += score.reference(start) / len(baseline)
         slope = tensors.score.mean_gradient(score, start, x, nodes, weights)
         slope *= (x - start)[:, None] / len(baseline)
         total += slope

@@ -105,14 +105,14 @@ def background_score(
     """Mean score (n, target) over the drawn rows of the background."""
     drawn, often = np.unique(rows, return_counts=True)
     at = torch.as_tensor(drawn, device=x.device)
-    share = torch.as_tensor(often / len(rows), dtype=x.dtype, device=x.device)
-    total = x.new_zeros((x.shape[0], score.n_targets))
+    share = torch.as_tensor(often / len(rows), dtype=score.dtype, device=x.device)
+    total = share.new_zeros((x.shape[0], score.n_targets))
     batch = score.batch(x)
     with torch.no_grad():
         for i in batches(x.shape[0], batch // len(at), x.device):
             for j in batches(len(at), batch // len(i), x.device):
                 b = backed(x[i], background[at[j]], known[i] if len(known) > 1 else known)
-                s = score(b.flatten(0, 1), i.repeat_interleave(len(j)))
+                s = score.begins(b.flatten(0, 1), i.repeat_interleave(len(j)), share[j])
                 total[i] += torch.einsum("j,njk->nk", share[j], s.view(len(i), len(j), -1))
     return total
 

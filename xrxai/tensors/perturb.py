@@ -82,7 +82,7 @@ def evaluate(
     n, m = len(rows), on.shape[0]
     fill = baseline if isinstance(baseline, Fill) else Fill(baseline)
     table = torch.as_tensor(with_always(on), device=x.device)
-    out = torch.empty((n, m, score.n_targets), dtype=x.dtype, device=x.device)
+    out = torch.empty((n, m, score.n_targets), dtype=score.dtype, device=x.device)
     batch = score.batch(x)
     with torch.no_grad():
         for j in batches(m, _patterns_at_once(fill, x, batch), x.device):
@@ -205,7 +205,7 @@ def _occlude(
 ) -> Tensor:
     n, m = x.shape[0], len(windows)
     b = baseline.expand_as(x)
-    out = torch.empty((n, m, score.n_targets), dtype=x.dtype, device=x.device)
+    out = torch.empty((n, m, score.n_targets), dtype=score.dtype, device=x.device)
     batch = score.batch(x)
     with torch.no_grad():
         for i in batches(n, batch // m, x.device):
@@ -240,7 +240,7 @@ def fade(
     """Score every sample under m soft masks (y, x), 1 = kept, 0 = baseline: (n, m, target)."""
     n = x.shape[0]
     start = baseline.expand_as(x)
-    out = torch.empty((n, m, score.n_targets), dtype=x.dtype, device=x.device)
+    out = torch.empty((n, m, score.n_targets), dtype=score.dtype, device=x.device)
     batch = score.batch(x)
     for i in batches(n, batch // m, x.device):
         for j in batches(m, batch // len(i), x.device):

@@ -155,7 +155,8 @@ def rescaled(score: Score, x: Tensor, start: Tensor) -> tuple[Tensor, Tensor, Te
     calls for x and for `start`; max-pooling hands the difference to the pixel that made it.
     """
     shape = (x.shape[0], score.n_targets)
-    prediction, below = x.new_empty(shape), x.new_empty(shape)
+    prediction = torch.empty(shape, dtype=score.dtype, device=x.device)
+    below = torch.empty_like(prediction)
     multiplier = x.new_empty((*shape, *x.shape[1:]))
     among = hooks.running(score.runner)
     watch = Watch(linear)
@@ -175,7 +176,7 @@ def rescaled(score: Score, x: Tensor, start: Tensor) -> tuple[Tensor, Tensor, Te
             refuse("deep_lift", watch, among)
             memory.reference = True
             with torch.no_grad():
-                below[i] = score(start[i], i)
+                below[i] = score.begins(start[i], i)
             memory.check()
             prediction[i] = s.detach()
             multiplier[i] = slopes(score, s, at) if s.requires_grad else 0.0

@@ -18,6 +18,11 @@ class Score:
     A perturbed sample is scored with the pixels of the sample it comes from: `of` (n,) says
     which. `weight` (samples, y, x) is 1 on valid pixels inside the region; `gate`
     (samples, target, y, x) holds the frozen classes once `clean` has seen the samples.
+
+    In a tile with a halo, scores are those of the whole window, so that gradients are those of
+    the scene; `core` (y, x) bool is what the tile stands for: `inside` holds the scores of the
+    core alone, of the samples ("prediction") and of where their ways start
+    ("baseline_prediction"), which add up over tiles.
     """
 
     def __init__(
@@ -27,7 +32,11 @@ class Score:
         n_samples: int,
         weight: Tensor | None = None,
         tick: Callable[[int], object] | None = None,
+        core: Tensor | None = None,
     ) -> None:
+        self.core = core
+        self.inside: dict[str, Tensor] = {}
+        self._last: Tensor | None = None
         self.runner = runner
         self.targets = targets
         self.n_samples = n_samples
@@ -47,6 +56,12 @@ class Score:
     def evaluations(self) -> Tensor:
         """Evaluations of the model that each sample cost: (samples,)."""
         return self._spent
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the scores: sums over a map need more than the map itself."""
+        wide = self.runner.model.gives == "map" and self.runner.device.type != "mps"
+        return torch.float64 if wide else self.runner.dtype
 
     def batch(self, x: Tensor) -> int:
         """Rows shaped like those of x that go through the model at once."""
@@ -85,6 +100,28 @@ class Score:
             rows = batches(x.shape[0], self.batch(x), x.device)
             return torch.cat([self(x[i], i, clean) for i in rows])
 
+    def reference(self, x: Tensor) -> Tensor:
+        """Scores (n, target) of where the ways of the samples start."""
+        with torch.no_grad():
+            rows = batches(x.shape[0], self.batch(x), x.device)
+            return torch.cat([self.begins(x[i], i) for i in rows])
+
+    def begins(self, x: Tensor, of: Tensor, share: Tensor | None = None) -> Tensor:
+        """Scores (n, target) of starts of the samples `of`, noted; of several each has a share."""
+        s = self(x, of)
+        if self.core is not None and self._last is not None:
+            whose = of if share is None else of[:: len(share)]
+            last = self._last.detach()
+            if share is not None:
+                last = torch.einsum("j,njk->nk", share.to(last), last.unflatten(0, (-1, len(share))))
+            self._into("baseline_prediction", whose, last, add=share is not None)
+        return s
+
+    def _into(self, name: str, of: Tensor, values: Tensor, add: bool = False) -> None:
+        if name not in self.inside:
+            self.inside[name] = values.new_zeros((self.n_samples, values.shape[1]))
+        self.inside[name][of] = values + self.inside[name][of] if add else values
+
     def _reduced(self, out: Tensor, of: Tensor, clean: bool) -> Tensor:
         """Sum a map (n, all targets, y, x) into scores (n, target)."""
         weight = torch.ones_like(out[:, 0]) if self.weight is None else self.weight[of]
@@ -95,12 +132,18 @@ class Score:
         reduction = self.runner.model.reduction
         chosen = out[:, self.targets]
         if reduction == "area":
-            return (chosen * weight[:, None]).sum((2, 3))
-        if reduction == "argmax" or clean:
-            return (chosen * won).sum((2, 3))
-        if self._gate is None:
+            counted = chosen * weight[:, None]
+        elif reduction == "argmax" or clean:
+            counted = chosen * won
+        elif self._gate is None:
             raise AssertionError("score.clean(x) notes the frozen classes first")
-        return (chosen * self._gate[of].to(chosen.dtype)).sum((2, 3))
+        else:
+            counted = chosen * self._gate[of].to(chosen.dtype)
+        if self.core is not None:
+            self._last = _sum(counted.detach() * self.core)
+            if clean:
+                self._into("prediction", of, self._last)
+        return _sum(counted)
 
     def _note(self, won: Tensor, of: Tensor) -> None:
         if self._gate is None:
@@ -109,7 +152,14 @@ class Score:
             self.pixels = torch.zeros((self.n_samples, won.shape[1]), dtype=torch.int64)
         self._gate[of] = won > 0
         if self.pixels is not None:
-            self.pixels[of.cpu()] = (won > 0).sum((2, 3)).cpu()
+            here = won > 0 if self.core is None else (won > 0) & self.core
+            self.pixels[of.cpu()] = here.sum((2, 3)).cpu()
+
+
+def _sum(counted: Tensor) -> Tensor:
+    """(n, target, y, x) -> (n, target): effects of a few pixels must not drown in the rest."""
+    wide = counted.dtype if counted.device.type == "mps" else torch.float64
+    return counted.sum((2, 3), dtype=wide)
 
 
 def rows_of(array: Tensor, i: Tensor) -> Tensor:
@@ -186,7 +236,7 @@ def _finite(score: Score, g: Tensor) -> Tensor:
 
 def gradients(score: Score, x: Tensor) -> tuple[Tensor, Tensor]:
     """Scores (n, target) and gradients (n, target, *f) at the samples themselves."""
-    out = torch.empty((x.shape[0], score.n_targets), dtype=x.dtype, device=x.device)
+    out = torch.empty((x.shape[0], score.n_targets), dtype=score.dtype, device=x.device)
     slopes = torch.empty(
         (x.shape[0], score.n_targets, *x.shape[1:]), dtype=x.dtype, device=x.device
     )
