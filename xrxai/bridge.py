@@ -10,9 +10,11 @@ import numpy as np
 import xarray as xr
 
 from xrxai import tensors
+from xrxai.labelled.chips import COLUMN, ROW
 from xrxai.labelled.cube import Cube
 from xrxai.model import Model
-from xrxai.spec import Output, Spec
+from xrxai.spec import Output, Placed, Spec, Tiles
+from xrxai.tiles import Grid, Tile
 
 _SAMPLE = "__sample"
 _Arrays = dict[str, np.ndarray]
@@ -31,6 +33,8 @@ class Job:
     good_band: np.ndarray
     device: str | None
     batch_size: int | None
+    tiles: Tiles = "alone"
+    grid: Grid | None = None
 
     def dims(self, name: str) -> tuple[str, ...]:
         """Dims of an output after the sample's own."""
@@ -50,9 +54,12 @@ class Job:
             return np.dtype(self.outputs[name].dtype)
         return np.dtype(str(tensors.run.dtype_of(self.model)).removeprefix("torch."))
 
-    def empty(self, name: str, n: int) -> np.ndarray:
+    def empty(self, name: str, n: int, tile: Tile | None) -> np.ndarray:
         """What a sample without valid pixels answers."""
-        shape = (n, *(self.sizes[d] for d in self.dims(name)))
+        sizes = dict(self.sizes)
+        if tile is not None:
+            sizes["y"], sizes["x"] = (c.stop - c.start for c in tile.core)
+        shape = (n, *(sizes[d] for d in self.dims(name)))
         dtype = self.dtype(name)
         return np.full(shape, 0 if dtype.kind in "bi" else np.nan, dtype)
 
@@ -78,13 +85,21 @@ def run(
         "valid": _aligned(valid, [d for d in order if d != place.band]),
         **{name: _aligned(array, order) for name, array in inputs.items()},
     }
-    if place.lazy:
+    if job.grid is not None:
+        blocks = _tiled(job, job.grid, whole, len(samples))
+    elif place.lazy:
         blocks = _later(job, whole, len(samples))
     else:
-        blocks = _now(job, whole, len(samples), tick)
+        size = data.sizes
+        patch = None
+        if job.model.takes == "patch":
+            patch = Tile.whole((size[place.y], size[place.x]))
+        blocks = _now(job, whole, len(samples), tick, patch)
     out = {}
     for name, array in blocks.items():
-        dims = [*samples, *(names.get(d) or d for d in job.dims(name))]
+        own = job.dims(name)
+        tiles = () if job.grid is None or "y" in own else (ROW, COLUMN)
+        dims = [*samples, *tiles, *(names.get(d) or d for d in own)]
         out[name] = xr.DataArray(array, dims=dims)
         if samples == [_SAMPLE]:
             out[name] = out[name].isel({_SAMPLE: 0})
@@ -97,10 +112,12 @@ def _aligned(array: xr.DataArray, order: list[Any]) -> Any:
     return array.expand_dims(missing).transpose(*order).data
 
 
-def _now(job: Job, whole: Mapping[str, Any], n_axes: int, tick: Any) -> dict[str, Any]:
+def _now(
+    job: Job, whole: Mapping[str, Any], n_axes: int, tick: Any, tile: Tile | None = None
+) -> dict[str, Any]:
     shape = whole["x"].shape[:n_axes]
     flat = {name: _flat(np.asarray(array), shape) for name, array in whole.items()}
-    blocks = compute(job, flat.pop("x"), flat.pop("valid"), flat, tick)
+    blocks = compute(job, flat.pop("x"), flat.pop("valid"), flat, tick, tile)
     return {name: block.reshape(*shape, *block.shape[1:]) for name, block in blocks.items()}
 
 
@@ -113,51 +130,115 @@ def _flat(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _later(job: Job, whole: Mapping[str, Any], n_axes: int) -> dict[str, Any]:
-    import dask.array as da
-    from dask.base import tokenize
-
+    """Blocks of whole samples."""
     x = whole["x"].rechunk(dict.fromkeys(range(n_axes, whole["x"].ndim), -1))
     arguments: list[Any] = []
     for name, array in whole.items():
-        # `valid` lacks the spectral axis: its axes are the samples', then rows and columns.
-        axes = [i for i in range(x.ndim) if name != "valid" or i != n_axes]
+        axes = _axes(name, x.ndim, n_axes)
         chunks = tuple(
             x.chunks[axis] if axis < n_axes and n == x.shape[axis] else (n,)
             for axis, n in zip(axes, array.shape, strict=True)
         )
-        already = isinstance(array, da.Array)
-        block = array.rechunk(chunks) if already else da.from_array(array, chunks)
-        arguments += [block, tuple(axes)]
-    samples = tuple(range(n_axes))
+        arguments += [_chunked(array, chunks), axes]
+    return _graph(job, _block, tuple(whole), arguments, tuple(range(n_axes)), {})
+
+
+def _tiled(job: Job, grid: Grid, whole: Mapping[str, Any], n_axes: int) -> dict[str, Any]:
+    """Tiles with their halo, one task each."""
+    import dask.array as da
+
+    down, right = n_axes + 1, n_axes + 2
+    cores = dict(zip((down, right), grid.chunks, strict=True))
+    x = whole["x"]
+    arguments: list[Any] = []
+    for name, array in whole.items():
+        axes = _axes(name, x.ndim, n_axes)
+        chunks: list[Any] = []
+        depth = {}
+        for i, (axis, n) in enumerate(zip(axes, array.shape, strict=True)):
+            full = n == x.shape[axis]
+            if axis in cores and full:
+                chunks.append(cores[axis])
+                depth[i] = grid.halo
+            else:
+                chunks.append(x.chunks[axis] if axis < n_axes and full else (n,))
+        block = _chunked(array, tuple(chunks))
+        if grid.halo and depth:
+            # Windows end where the scene does: the model's own padding belongs there.
+            ends = dict.fromkeys(depth, "none")
+            block = da.overlap.overlap(block, depth=depth, boundary=ends, allow_rechunk=False)
+        arguments += [block, axes]
+    for axis, n in zip((down, right), grid.shape, strict=True):
+        arguments += [da.from_array(np.arange(n), chunks=1, name=f"xrxai-place-{n}"), (axis,)]
+    samples = (*range(n_axes), down, right)
+    return _graph(job, _tile, tuple(whole), arguments, samples, cores)
+
+
+def _axes(name: str, n_dims: int, n_axes: int) -> tuple[int, ...]:
+    """`valid` lacks the spectral axis: its axes are the samples', then rows and columns."""
+    return tuple(i for i in range(n_dims) if name != "valid" or i != n_axes)
+
+
+def _chunked(array: Any, chunks: tuple[Any, ...]) -> Any:
+    import dask.array as da
+
+    return array.rechunk(chunks) if isinstance(array, da.Array) else da.from_array(array, chunks)
+
+
+def _graph(
+    job: Job,
+    block: Callable[..., dict[str, Any]],
+    names: tuple[str, ...],
+    arguments: list[Any],
+    samples: tuple[int, ...],
+    cores: Mapping[int, tuple[int, ...]],
+) -> dict[str, Any]:
+    """One task per block that answers everything, and pickers that hand each output its part.
+
+    `samples` are the axes along which there are blocks, `cores` the sizes of those that are
+    rows and columns of a scene.
+    """
+    import dask.array as da
+    from dask.base import tokenize
+
     token = tokenize(
         job.kernel, job.model, job.targets, dict(job.static), job.good_band, *arguments
     )
     answers = da.blockwise(
-        _block,
+        block,
         samples,
         *arguments,
         job=job,
-        names=tuple(whole),
+        names=names,
         concatenate=True,
         dtype=object,
-        meta=np.empty((0,) * n_axes, dtype=object),
+        meta=np.empty((0,) * len(samples), dtype=object),
+        adjust_chunks=dict(cores),
         name=f"xrxai-{token}",
         align_arrays=False,
     )
     out = {}
+    lead = tuple(axis for axis in samples if axis not in cores)
     for name in job.outputs:
-        sizes = [job.sizes[d] for d in job.dims(name)]
-        new = tuple(range(n_axes, n_axes + len(sizes)))
+        own = job.dims(name)
         dtype = job.dtype(name)
+        new = {d: 1000 + i for i, d in enumerate(own) if not (cores and d in ("y", "x"))}
+        axes = {**new, **dict(zip(("y", "x"), cores, strict=False))}
+        index = (*lead, *(axes[d] for d in own))
+        sizes = dict(cores)
+        if cores and "y" not in own:
+            index = (*lead, *cores, *(axes[d] for d in own))
+            sizes = {axis: (1,) * len(each) for axis, each in cores.items()}
         out[name] = da.blockwise(
             _pick,
-            (*samples, *new),
+            index,
             answers,
             samples,
             key=name,
-            new_axes=dict(zip(new, sizes, strict=True)),
+            new_axes={axis: job.sizes[d] for d, axis in new.items()},
+            adjust_chunks=sizes,
             dtype=dtype,
-            meta=np.empty((0,) * (n_axes + len(new)), dtype=dtype),
+            meta=np.empty((0,) * len(index), dtype=dtype),
             name=f"xrxai-{name}-{token}",
         )
     return out
@@ -166,7 +247,26 @@ def _later(job: Job, whole: Mapping[str, Any], n_axes: int) -> dict[str, Any]:
 def _block(*arrays: np.ndarray, job: Job, names: tuple[str, ...]) -> dict[str, Any]:
     whole = dict(zip(names, arrays, strict=True))
     n_axes = arrays[0].ndim - (1 if job.model.takes == "spectrum" else 3)
-    return _now(job, whole, n_axes, None)
+    tile = None
+    if job.model.takes == "patch":
+        rows, columns = arrays[0].shape[-2:]
+        tile = Tile.whole((rows, columns))
+    return _now(job, whole, n_axes, None, tile)
+
+
+def _tile(*arrays: np.ndarray, job: Job, names: tuple[str, ...]) -> dict[str, Any]:
+    *given, row, column = arrays
+    assert job.grid is not None  # only tiled runs come here
+    tile = job.grid.tile(int(row[0]), int(column[0]))
+    n_axes = given[0].ndim - 3
+    found = _now(job, dict(zip(names, given, strict=True)), n_axes, None, tile)
+    # What is one for the tile gets the two axes of tiles.
+    return {
+        name: block
+        if "y" in job.dims(name)
+        else block.reshape(*block.shape[:n_axes], 1, 1, *block.shape[n_axes:])
+        for name, block in found.items()
+    }
 
 
 def _pick(answers: dict[str, Any], key: str) -> Any:
@@ -179,25 +279,34 @@ def compute(
     valid: np.ndarray,
     inputs: _Arrays,
     tick: Callable[[int], object] | None = None,
+    tile: Tile | None = None,
 ) -> _Arrays:
     """Run the kernel on samples x (n, band[, y, x]) with valid (n[, y, x]).
 
     Samples without a valid pixel are never sent to the model. What stands in invalid pixels
-    and bad bands is replaced before the model can see it, and is NaN in the answer.
+    and bad bands is replaced before the model can see it, and is NaN in the answer. Of the
+    window of a tile, the answer holds the core.
     """
     n = x.shape[0]
     valid = np.broadcast_to(valid, (n, *valid.shape[1:]))
     spectra = job.model.takes == "spectrum"
-    alive = np.flatnonzero(valid if spectra else valid.any(axis=(1, 2)))
+    inner = () if tile is None else (..., *tile.inner)
+    shown = valid[inner]
+    alive = np.flatnonzero(valid if spectra else shown.any(axis=(1, 2)))
     if not alive.size:
-        return {name: job.empty(name, n) for name in job.outputs}
+        return {name: job.empty(name, n, tile) for name in job.outputs}
     known = job.good_band[None] if spectra else _pixels_and_bands(valid[alive], job.good_band)
     dtype = job.dtype("prediction")
     chosen = {k: v if v.shape[0] == 1 else v[alive] for k, v in inputs.items()}
     region = chosen.pop("region", None)
-    weight = None
+    weight = core = None
     if not spectra:
         weight = valid[alive] if region is None else valid[alive] & region[:, 0].astype(bool)
+    if tile is not None and tile.has_halo:
+        core = np.zeros(tile.shape, dtype=bool)
+        core[inner] = True
+        if job.tiles == "score":
+            weight, core = weight & core, None
     if "part" in chosen and not spectra and chosen["part"].shape[-2:] == valid.shape[-2:]:
         chosen["part"] = np.where(valid[alive][:, None], chosen["part"], 0)
     fill = job.model.fill
@@ -210,29 +319,39 @@ def compute(
         clean,
         targets=list(job.targets),
         weight=weight,
+        core=core,
         inputs=chosen,
-        static=dict(job.static),
+        static=_placed(job.static, tile),
         device=job.device,
         batch_size=job.batch_size,
         tick=tick,
     )
     out = {}
     for name in job.outputs:
-        # A copy only where it is needed: results can be larger than all else.
-        block = found[name].astype(job.dtype(name), order="C", copy=False)
-        if alive.size < n:
-            block = job.empty(name, n)
-            block[alive] = found[name]
-        out[name] = block
         dims = job.dims(name)
+        answer = found[name]
+        if "y" in dims and tile is not None and tile.has_halo:
+            answer = answer[inner]
+        # A copy only where it is needed: results can be larger than all else.
+        block = answer.astype(job.dtype(name), order="C", copy=False)
+        if alive.size < n:
+            block = job.empty(name, n, tile)
+            block[alive] = answer
+        out[name] = block
         if "band" in dims:
             _blank(block, ~job.good_band, dims.index("band") + 1)
         if "y" in dims:
             # (n, y, x) -> aligned with the axes of the block, whatever lies between
             lead = block.shape[1 : dims.index("y") + 1]
-            hidden = ~valid.reshape(n, *(1,) * len(lead), *valid.shape[1:])
+            hidden = ~shown.reshape(n, *(1,) * len(lead), *shown.shape[1:])
             np.copyto(block, 0 if block.dtype.kind == "i" else np.nan, where=hidden)
     return out
+
+
+def _placed(static: Mapping[str, Any], tile: Tile | None) -> dict[str, Any]:
+    if tile is None:
+        return dict(static)
+    return {k: v.at(tile) if isinstance(v, Placed) else v for k, v in static.items()}
 
 
 def _filled(values: np.ndarray, known: np.ndarray, fill: float, dtype: np.dtype[Any]) -> np.ndarray:

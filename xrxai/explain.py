@@ -11,18 +11,27 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xrxai import bridge
-from xrxai.errors import CubeError, ModelError, TargetError, at_least
+from xrxai import bridge, tensors
+from xrxai.errors import CubeError, ModelError, TargetError, at_least, note
+from xrxai.labelled import chips as tiling
 from xrxai.labelled import result
 from xrxai.labelled import target as regions
 from xrxai.labelled.cube import Cube, locate
 from xrxai.model import Model
-from xrxai.spec import Output, Spec
+from xrxai.spec import Output, Spec, Tiles
+from xrxai.tiles import Grid
+
+
+# Below that many bytes nobody notices that chunks are cut and joined.
+_WORTH_A_WORD = 64 * 2**20
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A cube and a model that fit each other and the kernel."""
+    """A cube and a model that fit each other and the kernel.
+
+    Of a scene that is cut into chips, `place`, `valid` and `region` are those of the chips.
+    """
 
     place: Cube
     model: Model
@@ -31,6 +40,13 @@ class Case:
     targets: list[int]
     valid: xr.DataArray
     region: xr.DataArray | None
+    scene: Cube
+    scene_valid: xr.DataArray
+
+    @property
+    def tiled(self) -> bool:
+        """Whether the scene is seen through tiles with a halo."""
+        return self.place.chips is None and _in_tiles(self.scene, self.model)
 
     def giving(self, outputs: Mapping[str, Output]) -> Case:
         """The same case with more outputs, or other ones: what options decide, not the kernel."""
@@ -46,11 +62,17 @@ def settle(
     target: Any = None,
     mask: xr.DataArray | np.ndarray | None = None,
     region: Any = None,
+    tiles: Tiles | None = None,
 ) -> Case:
-    """Refuse what cannot be explained, before the model runs."""
+    """Refuse what cannot be explained, before the model runs.
+
+    `tiles` replaces what the kernel's record says of tiles, where options decide it.
+    """
     model = Model.ensure(model)
     place = locate(cube)
     spec: Spec = kernel.spec  # type: ignore[attr-defined]
+    if tiles is not None:
+        spec = replace(spec, tiles=tiles)
     name = spec.method
     if cube.dtype.kind not in "fiu":
         raise CubeError(
@@ -92,7 +114,98 @@ def settle(
     valid = place.valid(mask)
     if not place.lazy and not bool(valid.any()):
         raise CubeError(_nothing_valid(place, mask))
-    return Case(place, model, spec, kernel, targets, valid, regions.settle(place, region, valid))
+    counted = regions.settle(place, region, valid)
+    scene, scene_valid = place, valid
+    cut = _chips(place, model, spec)
+    if cut is not None:
+        place, valid = cut.place(), cut.valid(valid)
+        counted = None if counted is None else cut.cut(counted, False)
+    return Case(place, model, spec, kernel, targets, valid, counted, scene, scene_valid)
+
+
+def _in_tiles(scene: Cube, model: Model) -> bool:
+    """Whether a map is to be made of a scene that comes in pieces."""
+    if model.takes != "patch" or model.gives != "map" or not scene.lazy:
+        return False
+    return any(len(scene.data.chunksizes[d]) > 1 for d in (scene.y, scene.x))
+
+
+def _chips(scene: Cube, model: Model, spec: Spec) -> tiling.Chips | None:
+    """How the scene is cut into samples, if it is."""
+    if model.takes != "patch":
+        return None
+    if model.patch is not None:
+        return tiling.Chips(scene, model.patch)
+    if _in_tiles(scene, model):
+        if spec.tiles != "alone":
+            return None
+        # Not exact whatever the halo: every tile is an image of its own, and the result says so.
+        return tiling.Chips(scene, _side(scene))
+    if scene.lazy and any(len(scene.data.chunksizes[d]) > 1 for d in (scene.y, scene.x)):
+        size = scene.data.nbytes / max(1, int(np.prod([scene.data.sizes[d] for d in scene.lead])))
+        if size < _WORTH_A_WORD:
+            return None
+        note(
+            f"The cube comes in {scene.data.data.npartitions} pieces, but {model.label} takes all "
+            f"rows and columns as one sample, so the pieces are joined to {size / 2**20:.0f} MiB "
+            f"each; for a grid of chips type Model(..., patch=(height, width)) with the size that "
+            f"the model was trained on, and cube.chunk(y=-1, x=-1) if it is meant."
+        )
+    return None
+
+
+def _side(scene: Cube) -> tuple[int, int]:
+    """Side of a tile: what the user chose by the chunks."""
+    down, right = (max(scene.data.chunksizes[d]) for d in (scene.y, scene.x))
+    return down, right
+
+
+def _grid(case: Case, extent: int) -> tuple[Grid | None, dict[str, Any]]:
+    """Tiles with the halo that the method needs, and what the result says of it."""
+    if not case.tiled:
+        chips = case.place.chips
+        return None, {} if chips is None else {"halo": 0, "halo_exact": int(_whole(case))}
+    scene = case.scene
+    side = _side(scene)
+    halo = tensors.field.choose(
+        case.model,
+        tile=min(side),
+        reach=1 if case.spec.tiles == "score" else 2,
+        extent=extent if case.spec.tiles == "window" else 0,
+        cube_bands=scene.data.sizes[scene.band],
+    )
+    size = (scene.data.sizes[scene.y], scene.data.sizes[scene.x])
+    grid = Grid.regular(size, side, halo.pixels, halo.stride)
+    _tell_rechunk(scene, grid)
+    about: dict[str, Any] = {"halo": halo.pixels, "halo_exact": int(halo.exact)}
+    if not halo.exact:
+        about["halo_error"] = float(halo.error)
+    return grid, about
+
+
+def _whole(case: Case) -> bool:
+    """Whether a chip is all that the model is made to see."""
+    return case.model.gives == "vector"
+
+
+def _tell_rechunk(scene: Cube, grid: Grid) -> None:
+    chunks = scene.data.chunksizes
+    wanted = {scene.y: grid.chunks[0], scene.x: grid.chunks[1]}
+    odd = [str(d) for d, sizes in wanted.items() if tuple(chunks[d]) != sizes]
+    if len(chunks[scene.band]) > 1:
+        odd.append(scene.band)
+    if not odd or scene.data.nbytes < _WORTH_A_WORD:
+        return
+    before = int(np.prod([len(c) for c in chunks.values()]))
+    rows, columns = grid.chunks
+    piece = scene.data.sizes[scene.band] * max(rows) * max(columns) * scene.data.dtype.itemsize
+    note(
+        f"The chunks of the cube along {', '.join(odd)} are not those of tiles, so {before} chunks "
+        f"are cut and joined into {grid.shape[0]} x {grid.shape[1]} tiles of up to {max(rows)} x "
+        f"{max(columns)} pixels and {piece / 2**20:.0f} MiB, which reads some of them more than "
+        f"once; to avoid that type cube.chunk({scene.band}=-1, {scene.y}={rows[0]}, "
+        f"{scene.x}={columns[0]}), or read the file with such chunks."
+    )
 
 
 def explain(
@@ -108,12 +221,14 @@ def explain(
     device: str | None = None,
     batch_size: int | None = None,
     progress: bool = True,
+    extent: int = 0,
 ) -> xr.Dataset:
     """Run the kernel of a case and build the explanation.
 
     `inputs` are arrays over dims of the cube, cut like it; `static` goes to every block as it
     is; `coords` name the new dims; `evaluations` per sample scale the progress
-    bar; None when they are not known beforehand.
+    bar; None when they are not known beforehand. `extent` is the width of windows that reach
+    over the core of a tile.
     """
     if batch_size is not None:
         at_least(batch_size, 1, "batch_size")
@@ -125,6 +240,7 @@ def explain(
     for dim, own in (("band", place.band), ("y", place.y), ("x", place.x)):
         if own is not None:
             sizes[dim] = place.data.sizes[own]
+    grid, halo = _grid(case, extent)
     job = bridge.Job(
         case.kernel,
         model,
@@ -135,6 +251,8 @@ def explain(
         place.good_band,
         device,
         batch_size,
+        case.spec.tiles,
+        grid,
     )
     inputs = dict(inputs or {})
     if case.region is not None:
@@ -147,6 +265,12 @@ def explain(
         )
         for name, array in arrays.items()
     }
+    extra = dict(extra or {})
+    if place.chips is not None:
+        arrays = {name: place.chips.join(array) for name, array in arrays.items()}
+        extra = {name: place.chips.join(array) for name, array in extra.items()}
+    edges = place.chips.edges() if place.chips else (grid.rows, grid.columns) if grid else None
+    about = {} if edges is None else tiling.coords(case.scene, edges)
     provenance = {
         "method": case.spec.method,
         "options": {**options, "target": names.tolist()},
@@ -155,16 +279,18 @@ def explain(
         "model_options": model.options(),
         "model_hash": model.weights_hash(),
         "reduction": model.reduction,
+        "tiles": halo,
     }
-    return result.build(
-        place,
-        case.valid,
+    made = result.build(
+        case.scene,
+        case.scene_valid,
         arrays,
         case.spec,
-        extra=extra or {},
+        extra=extra,
         units=model.units,
         provenance=provenance,
     )
+    return made.assign_coords({k: v for k, v in about.items() if set(v.dims) <= set(made.dims)})
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from xrxai.errors import ModelError, OptionError, TargetError, at_least, choice, positive
+from xrxai.errors import ModelError, OptionError, TargetError, at_least, choice, pair, positive
 
 Takes = Literal["spectrum", "patch"]
 Gives = Literal["vector", "map"]
@@ -54,6 +54,10 @@ class Model:
         Then resize bilinearly to this height and width.
     prepare : callable, optional
         Then apply this: tensor to tensor, the same shape convention.
+    patch : int or (int, int), optional
+        Height and width of the chips that the model was made for, with ``gives="vector"``: a
+        larger cube is a scene and is cut into a grid of such chips, each a sample; what there
+        is one of per chip has the dims ``tile_y, tile_x``. Default: the cube is one sample.
     fill : float, default: 0.0
         What the model sees where the cube has no valid value, in units of the cube: nodata
         pixels of a patch, and bad bands.
@@ -98,6 +102,7 @@ class Model:
     pad: Literal["square"] | int | None = None
     resize: tuple[int, int] | None = None
     prepare: Callable[[Any], Any] | None = None
+    patch: tuple[int, int] | None = None
     fill: float = 0.0
     n_bands: int | None = None
     units: str = "1"
@@ -161,6 +166,14 @@ class Model:
             raise OptionError(f"pad={self.pad!r} is not known; type pad='square' or pad=32.")
         if self.resize is not None:
             self._check_resize(settle)
+        if self.patch is not None:
+            settle("patch", pair(self.patch, "patch", 64))
+            if self.takes == "spectrum" or self.gives == "map":
+                why = "one pixel at a time" if self.takes == "spectrum" else "a map of any size"
+                raise ModelError(
+                    f"patch={self.patch} cuts a scene into chips, but the model answers {why}; "
+                    f"drop patch=" + (", and chunk the cube." if self.gives == "map" else ".")
+                )
         for key in ("batch_size", "n_bands"):
             if getattr(self, key) is not None:
                 at_least(getattr(self, key), 1, key)

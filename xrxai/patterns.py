@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -38,6 +38,32 @@ def windows(size: int, window: int, stride: int) -> np.ndarray:
     start = np.arange(count) * stride
     start = start[start < size]  # a stride wider than the window can step over the end
     return np.stack([start, np.minimum(start + window, size)], axis=1)
+
+
+class Boxes(NamedTuple):
+    """Windows of pixels of a scene, as half-open ranges: rows (r, 2) and columns (c, 2)."""
+
+    rows: np.ndarray
+    columns: np.ndarray
+
+    def at(self, tile: Any) -> Boxes:
+        """Those that touch the core of a tile, counted from the first pixel of its window.
+
+        What reaches beyond the window is cut off: no output that counts can see it there.
+        """
+        found = []
+        for ranges, core, window in zip(self, tile.core, tile.window, strict=True):
+            near = ranges[(ranges[:, 0] < core.stop) & (ranges[:, 1] > core.start)]
+            size = window.stop - window.start
+            found.append((near - window.start).clip(0, size))
+        return Boxes(*found)
+
+    @property
+    def boxes(self) -> np.ndarray:
+        """Start and stop of rows, start and stop of columns: (r * c, 4), columns fastest."""
+        row, column = np.indices((len(self.rows), len(self.columns))).reshape(2, -1)
+        both: np.ndarray = np.concatenate([self.rows[row], self.columns[column]], axis=1)
+        return both
 
 
 def resamples(n_samples: int, n_repeats: int, seed: int) -> np.ndarray:

@@ -4,9 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
+
+Tiles = Literal["gradient", "score", "window", "alone"]
+"""How a method sees a scene through tiles, where the model gives a map.
+
+"gradient": what a pixel does to the score of the scene is what it does to the outputs that it
+reaches, which need as much context again. "score": scores of cores add up to that of the scene.
+"window": like gradient, and windows of pixels that reach over the core. "alone": what the method
+does to one place hangs on all others, so each tile is an image of its own.
+"""
 
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
+
+
+@runtime_checkable
+class Placed(Protocol):
+    """What a kernel is given that depends on where in the scene it works."""
+
+    def at(self, tile: Any) -> Any:
+        """Give the same for a tile of the scene (`xrxai.tiles.Tile`)."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +52,7 @@ class Spec:
     spatial: bool
     references: tuple[str, ...]
     method: str
+    tiles: Tiles = "alone"
 
 
 PREDICTION = Output(("target",), "score at the input")
@@ -50,6 +68,7 @@ def spec(
     references: tuple[str, ...],
     spatial: bool = False,
     method: str | None = None,
+    tiles: Tiles = "alone",
 ) -> Callable[[Kernel], Kernel]:
     """Attach a `Spec` to a kernel; every kernel also returns its score and its cost.
 
@@ -59,7 +78,7 @@ def spec(
     def attach(kernel: Kernel) -> Kernel:
         everything = {**outputs, "prediction": PREDICTION, "model_evaluations": EVALUATIONS}
         name = method or kernel.__name__.lstrip("_")
-        record = Spec(everything, needs, spatial, references, name)
+        record = Spec(everything, needs, spatial, references, name, tiles)
         kernel.spec = record  # type: ignore[attr-defined]
         return kernel
 

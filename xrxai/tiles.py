@@ -93,8 +93,8 @@ class Grid:
             slice(self.rows[row], self.rows[row + 1]),
             slice(self.columns[column], self.columns[column + 1]),
         )
-        window = (_wider(core[0], self.halo, self.scene[0]), _wider(core[1], self.halo, self.scene[1]))
-        return Tile(core, window, self.scene)
+        rows, columns = (_wider(c, self.halo, n) for c, n in zip(core, self.scene, strict=True))
+        return Tile(core, (rows, columns), self.scene)
 
     def __iter__(self) -> Iterator[Tile]:
         """Yield all tiles, row by row."""
@@ -106,8 +106,8 @@ class Grid:
         """Pixels in all cores, and in all windows: what the halo costs."""
         sums = []
         for edges in (self.rows, self.columns):
-            n = edges[-1]
-            sums.append(sum(min(b + self.halo, n) - max(a - self.halo, 0) for a, b in pairwise(edges)))
+            windows = (_wider(slice(a, b), self.halo, edges[-1]) for a, b in pairwise(edges))
+            sums.append(sum(w.stop - w.start for w in windows))
         return self.scene[0] * self.scene[1], sums[0] * sums[1]
 
 

@@ -229,6 +229,7 @@ def _ablation(
     {"attribution": Output(("target", "group"), "loss of score without the group")},
     needs="forward",
     references=_PAPER,
+    tiles="score",
 )
 def _ablation_spectral(x: Tensor, score: Score, **given: Any) -> dict[str, Tensor]:
     """See `_ablation`: the parts are band groups."""

@@ -88,6 +88,7 @@ def saliency(
     {"attribution": Output(("target", "features"), "gradient", "score / cube")},
     needs="gradient",
     references=("Simonyan et al. 2013, arXiv:1312.6034",),
+    tiles="gradient",
 )
 def _saliency(x: Tensor, score: Score, *, absolute: bool) -> dict[str, Tensor]:
     """x (n, *f) -> attribution (n, target, *f)."""
@@ -162,6 +163,7 @@ def input_x_gradient(
     {"attribution": Output(("target", "features"), "input x gradient")},
     needs="gradient",
     references=("Shrikumar et al. 2016, arXiv:1605.01713",),
+    tiles="gradient",
 )
 def _input_x_gradient(x: Tensor, score: Score) -> dict[str, Tensor]:
     """x (n, *f) -> attribution (n, target, *f)."""

@@ -115,6 +115,7 @@ def guided_backprop(
         "Springenberg et al. 2014, arXiv:1412.6806",
         "Adebayo et al. 2018, arXiv:1810.03292",
     ),
+    tiles="gradient",
 )
 def _guided_backprop(x: Tensor, score: Score) -> dict[str, Tensor]:
     """x (n, *f) -> attribution (n, target, *f)."""
@@ -208,6 +209,7 @@ def deconvnet(
         "Zeiler & Fergus 2013, arXiv:1311.2901",
         "Nie et al. 2018, arXiv:1805.07039",
     ),
+    tiles="gradient",
 )
 def _deconvnet(x: Tensor, score: Score) -> dict[str, Tensor]:
     """x (n, *f) -> attribution (n, target, *f)."""

@@ -160,6 +160,7 @@ def integrated_gradients(
     _OUTPUTS,
     needs="gradient",
     references=_PAPER,
+    tiles="gradient",
 )
 def _integrated_gradients(
     x: Tensor, score: Score, *, baseline: Tensor, n_steps: int, rule: str
@@ -251,6 +252,7 @@ def _warn(found: xr.Dataset, case: Case, tolerance: float) -> None:
     needs="gradient",
     method="integrated_gradients",
     references=(*_PAPER, "Sidi 2006, doi:10.1090/S0025-5718-05-01773-4"),
+    tiles="gradient",
 )
 def _adaptive(
     x: Tensor, score: Score, *, baseline: Tensor, tolerance: float, max_steps: int

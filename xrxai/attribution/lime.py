@@ -402,7 +402,7 @@ def _lime(
     }
 
 
-@spec(_outputs("group"), needs="forward", references=_PAPERS)
+@spec(_outputs("group"), needs="forward", references=_PAPERS, tiles="score")
 def _lime_spectral(x: Tensor, score: Score, **given: Any) -> dict[str, Tensor]:
     """See `_lime`: the parts are band groups."""
     return _lime(x, score, **given)

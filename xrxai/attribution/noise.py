@@ -176,6 +176,7 @@ def smoothgrad(
         "Hooker et al. 2019, arXiv:1806.10758",
         "Adebayo et al. 2018, arXiv:1810.03292",
     ),
+    tiles="gradient",
 )
 def _smoothgrad(
     x: Tensor,

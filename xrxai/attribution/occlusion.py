@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
 
-from xrxai import tensors
+from xrxai import patterns, tensors
 from xrxai.errors import OptionError, choice
-from xrxai.explain import explain, settle
+from xrxai.explain import Case, explain, settle
 from xrxai.labelled import baseline as baselines
 from xrxai.labelled import removal as removals
 from xrxai.labelled import windows
@@ -139,6 +140,7 @@ def occlusion_spectral(
     },
     needs="forward",
     references=_PAPER,
+    tiles="score",
 )
 def _occlusion_spectral(
     x: Tensor,
@@ -233,12 +235,14 @@ def occlusion_spatial(
     """
     case = settle(cube, model, _occlusion_spatial, target=target, mask=mask, region=region)
     found = windows.over_pixels(case.place, window, stride)
+    boxes = found.pattern.boxes
     return explain(
-        case,
-        evaluations=len(found.boxes) + 1,
+        _without_windows(case),
+        evaluations=len(boxes) + 1,
         inputs={"baseline": baselines.settle(case.place, baseline, case.valid)},
-        static={"boxes": found.boxes},
-        coords=windows.pixel_coords(found.boxes),
+        static={"boxes": found.pattern},
+        coords={} if case.tiled else windows.pixel_coords(boxes),
+        extent=max(found.window),
         options={
             "window": list(found.window),
             "stride": list(found.stride),
@@ -258,16 +262,18 @@ def occlusion_spatial(
     needs="forward",
     spatial=True,
     references=_PAPER,
+    tiles="window",
 )
 def _occlusion_spatial(
-    x: Tensor, score: Score, *, baseline: Tensor, boxes: np.ndarray
+    x: Tensor, score: Score, *, baseline: Tensor, boxes: patterns.Boxes
 ) -> dict[str, Tensor]:
-    """boxes (window, 4) -> attribution (n, target, y, x), window_effect (n, target, window)."""
+    """Windows of pixels -> attribution (n, target, y, x), window_effect (n, target, window)."""
     prediction = score.clean(x)
-    scores = tensors.perturb.occlude_boxes(score, x, baseline, boxes)
+    each = boxes.boxes
+    scores = tensors.perturb.occlude_boxes(score, x, baseline, each)
     effect = (prediction[:, None] - scores).transpose(1, 2)
     return {
-        "attribution": tensors.perturb.mean_over_boxes(effect, boxes, tuple(x.shape[-2:])),
+        "attribution": tensors.perturb.mean_over_boxes(effect, each, tuple(x.shape[-2:])),
         "window_effect": effect,
         "prediction": prediction,
     }
@@ -351,15 +357,17 @@ def occlusion(
     step, *steps = (None,) if stride is None else _triple(stride, "stride")
     bands = windows.over_bands(case.place, width, step, unit, "[0]")
     pixels = windows.over_pixels(case.place, tuple(size), tuple(steps) or None, "[1:]")
-    each = bands.repeated(len(pixels.boxes))
-    boxes = np.tile(pixels.boxes, (len(bands.inside), 1))
+    each = bands.repeated(len(pixels.pattern.boxes))
+    boxes = np.tile(pixels.pattern.boxes, (len(bands.inside), 1))
+    about = {**windows.band_coords(case.place, each), **windows.pixel_coords(boxes)}
     return explain(
-        case,
+        _without_windows(case),
         evaluations=len(boxes) + 1,
         inputs={"baseline": baselines.settle(case.place, baseline, case.valid)},
-        static={"inside": bands.inside, "boxes": pixels.boxes},
-        coords={**windows.band_coords(case.place, each), **windows.pixel_coords(boxes)},
-        extra=windows.band_in_window(case.place, each),
+        static={"inside": bands.inside, "boxes": pixels.pattern},
+        coords={} if case.tiled else about,
+        extra={} if case.tiled else windows.band_in_window(case.place, each),
+        extent=max(pixels.window),
         options={
             "window": [width, *pixels.window],
             "stride": [bands.stride, *pixels.stride],
@@ -370,6 +378,14 @@ def occlusion(
         batch_size=batch_size,
         progress=progress,
     )
+
+
+def _without_windows(case: Case) -> Case:
+    """Of a tiled scene the effects of single windows are left out: they belong to several tiles."""
+    if not case.tiled:
+        return case
+    kept = {k: v for k, v in case.spec.outputs.items() if "window" not in v.dims}
+    return replace(case, spec=replace(case.spec, outputs=kept))
 
 
 def _triple(value: Any, name: str) -> tuple[Any, Any, Any]:
@@ -389,16 +405,18 @@ def _triple(value: Any, name: str) -> tuple[Any, Any, Any]:
     needs="forward",
     spatial=True,
     references=_PAPER,
+    tiles="window",
 )
 def _occlusion(
-    x: Tensor, score: Score, *, baseline: Tensor, inside: np.ndarray, boxes: np.ndarray
+    x: Tensor, score: Score, *, baseline: Tensor, inside: np.ndarray, boxes: patterns.Boxes
 ) -> dict[str, Tensor]:
-    """inside (w, band), boxes (v, 4) -> attribution (n, target, *f), effect (n, target, w * v)."""
+    """inside (w, band), v boxes -> attribution (n, target, *f), effect (n, target, w * v)."""
     prediction = score.clean(x)
-    scores = tensors.perturb.occlude_blocks(score, x, baseline, inside, boxes)
+    each = boxes.boxes
+    scores = tensors.perturb.occlude_blocks(score, x, baseline, inside, each)
     effect = (prediction[:, None] - scores).transpose(1, 2)
     return {
-        "attribution": tensors.perturb.mean_over_blocks(effect, inside, boxes, tuple(x.shape[-2:])),
+        "attribution": tensors.perturb.mean_over_blocks(effect, inside, each, tuple(x.shape[-2:])),
         "window_effect": effect,
         "prediction": prediction,
     }

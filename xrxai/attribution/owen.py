@@ -176,6 +176,7 @@ def owen_spectral(
         "Owen 1977, doi:10.1007/978-3-642-45494-3_7",
         "Winter 1989, doi:10.1007/BF01268161",
     ),
+    tiles="score",
 )
 def _owen_spectral(
     x: Tensor,

@@ -135,6 +135,7 @@ def gradient_shap(
     },
     needs="gradient",
     references=("Erion et al. 2021, arXiv:1906.10670",),
+    tiles="gradient",
 )
 def _gradient_shap(
     x: Tensor,

@@ -109,6 +109,7 @@ def deep_lift(
     },
     needs="gradient",
     references=("Shrikumar et al. 2017, arXiv:1704.02685",),
+    tiles="gradient",
 )
 def _deep_lift(x: Tensor, score: Score, *, baseline: Tensor) -> dict[str, Tensor]:
     """x, baseline (n or 1, *f) -> attribution (n, target, *f), gap (n, target)."""
@@ -214,6 +215,7 @@ def lrp(
     },
     needs="gradient",
     references=("Bach et al. 2015, doi:10.1371/journal.pone.0130140",),
+    tiles="gradient",
 )
 def _lrp(x: Tensor, score: Score, *, epsilon: float) -> dict[str, Tensor]:
     """x (n, *f) -> attribution (n, target, *f), gap (n, target)."""

@@ -343,7 +343,7 @@ def _kernel_shap(
     }
 
 
-@spec(_outputs("group"), needs="forward", references=_PAPERS)
+@spec(_outputs("group"), needs="forward", references=_PAPERS, tiles="score")
 def _kernel_shap_spectral(x: Tensor, score: Score, **given: Any) -> dict[str, Tensor]:
     """See `_kernel_shap`: the parts are band groups."""
     return _kernel_shap(x, score, **given)

@@ -181,6 +181,7 @@ def hyper_noise_tunnel(
     {"attribution": Output(("target", "features"), "gradient under masks")},
     needs="gradient",
     references=("Petsiuk et al. 2018, arXiv:1806.07421",),
+    tiles="gradient",
 )
 def _hyper_noise_tunnel(
     x: Tensor,

@@ -148,6 +148,8 @@ def _blur(place: Cube, valid: xr.DataArray, sigma: float) -> xr.DataArray:
 
 
 def _given(place: Cube, value: Any) -> xr.DataArray:
+    if place.chips is not None:
+        return place.chips.cut(_given(place.chips.scene, value), 0)
     da = place.data
     array = value if isinstance(value, xr.DataArray) else np.asarray(value)
     if array.dtype.kind not in "fiu":

@@ -22,6 +22,7 @@ from xrxai.labelled.axes import (
     spectral_coord,
     to_nm,
 )
+from xrxai.labelled.chips import Chips
 from xrxai.labelled.convert import as_data_array, conventional, kind, scale_and_clean, tell_bands
 
 
@@ -45,6 +46,8 @@ class Cube:
         Nanometres.
     good_band : bool array (band,)
         All True when the cube says nothing.
+    chips : Chips or None
+        How the scene was cut, where this is a cube of chips.
     """
 
     data: xr.DataArray
@@ -55,6 +58,7 @@ class Cube:
     wavelength: np.ndarray | None
     fwhm: np.ndarray | None
     good_band: np.ndarray
+    chips: Chips | None = None
 
     @property
     def lazy(self) -> bool:

@@ -168,6 +168,7 @@ def _attrs(place: Cube, spec: Spec, provenance: Mapping[str, Any]) -> dict[str, 
         "band_dim": place.band,
         "y_dim": place.y or "",
         "x_dim": place.x or "",
+        **provenance.get("tiles", {}),
     }
 
 

@@ -105,8 +105,9 @@ def settle(
         else:
             ids = _superpixels(place, valid, n_segments, compactness)
     elif hasattr(method, "geometry"):
-        ids = rasterised(place, list(method.geometry), getattr(method, "crs", None))
-        ids = ids.where(keep, 0)
+        scene = place if place.chips is None else place.chips.scene
+        ids = rasterised(scene, list(method.geometry), getattr(method, "crs", None))
+        ids = (ids if place.chips is None else place.chips.cut(ids, 0)).where(keep, 0)
     else:
         ids = _given(place, method).where(keep, 0)
     ids = _counted(ids.fillna(0).astype(int).transpose(..., *plane))
@@ -199,6 +200,8 @@ def _superpixels(
 
 
 def _given(place: Cube, given: Any) -> xr.DataArray:
+    if place.chips is not None:
+        return place.chips.cut(_given(place.chips.scene, given), 0)
     array = given if isinstance(given, xr.DataArray) else np.asarray(given)
     if array.dtype.kind == "b":
         # A mask asks "inside or outside?": both are segments.

@@ -28,10 +28,10 @@ class BandWindows(NamedTuple):
         return BandWindows(inside, low, high, self.stride)
 
 
-class Boxes(NamedTuple):
-    """boxes (window, 4): start and stop of rows, start and stop of columns."""
+class PixelWindows(NamedTuple):
+    """Windows of pixels, their size and the step between them."""
 
-    boxes: np.ndarray
+    pattern: patterns.Boxes
     window: tuple[int, int]
     stride: tuple[int, int]
 
@@ -87,7 +87,7 @@ def over_pixels(
     window: int | tuple[int, int],
     stride: int | tuple[int, int] | None,
     at: str = "",
-) -> Boxes:
+) -> PixelWindows:
     """Windows of pixels; stride None is half the window."""
     size = (place.data.sizes[place.y], place.data.sizes[place.x])
     high, wide = pair(window, f"window{at}", 16)
@@ -100,8 +100,7 @@ def over_pixels(
         )
     rows = patterns.windows(size[0], high, down)
     columns = patterns.windows(size[1], wide, right)
-    boxes = np.array([[*r, *c] for r in rows for c in columns])
-    return Boxes(boxes, (high, wide), (down, right))
+    return PixelWindows(patterns.Boxes(rows, columns), (high, wide), (down, right))
 
 
 def band_coords(place: Cube, bands: BandWindows) -> dict[str, Any]:

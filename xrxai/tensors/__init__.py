@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from xrxai.tensors import (
         cam,
+        field,
         foreign,
         greedy,
         hooks,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "cam",
+    "field",
     "foreign",
     "greedy",
     "hooks",

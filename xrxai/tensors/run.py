@@ -254,13 +254,17 @@ def execute(
     *,
     targets: list[int],
     weight: np.ndarray | None,
+    core: np.ndarray | None,
     inputs: dict[str, np.ndarray],
     static: dict[str, Any],
     device: str | None,
     batch_size: int | None,
     tick: Callable[[int], object] | None,
 ) -> dict[str, np.ndarray]:
-    """Run a kernel on samples x (n, band[, y, x]); arrays in, arrays out."""
+    """Run a kernel on samples x (n, band[, y, x]); arrays in, arrays out.
+
+    `core` (y, x) bool: what a tile with a halo stands for; see `Score`.
+    """
     from xrxai.tensors.score import Score
 
     with session(model, device, batch_size) as runner:
@@ -270,10 +274,12 @@ def execute(
             return torch.as_tensor(np.ascontiguousarray(array), dtype=dtype, device=runner.device)
 
         w = None if weight is None else tensor(weight.astype(x.dtype))
-        score = Score(runner, targets, x.shape[0], w, tick)
+        c = None if core is None else tensor(core)
+        score = Score(runner, targets, x.shape[0], w, tick, c)
         found = dict(
             kernel(tensor(x), score, **{k: tensor(v) for k, v in inputs.items()}, **static)
         )
+        found |= {name: value for name, value in score.inside.items() if name in found}
         found["model_evaluations"] = score.evaluations
         if score.pixels is not None:
             found["target_pixels"] = score.pixels

@@ -113,7 +113,8 @@ class Score:
             whose = of if share is None else of[:: len(share)]
             last = self._last.detach()
             if share is not None:
-                last = torch.einsum("j,njk->nk", share.to(last), last.unflatten(0, (-1, len(share))))
+                each = last.unflatten(0, (-1, len(share)))
+                last = torch.einsum("j,njk->nk", share.to(last), each)
             self._into("baseline_prediction", whose, last, add=share is not None)
         return s
 
