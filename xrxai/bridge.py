@@ -35,6 +35,7 @@ class Job:
     batch_size: int | None
     tiles: Tiles = "alone"
     grid: Grid | None = None
+    mean: bool = False  # over the pixels that count, in place of the sum
 
     def dims(self, name: str) -> tuple[str, ...]:
         """Dims of an output after the sample's own."""
@@ -307,6 +308,8 @@ def compute(
         core[inner] = True
         if job.tiles == "score":
             weight, core = weight & core, None
+    if weight is not None and job.mean:
+        weight = weight / np.maximum(weight.sum((1, 2), keepdims=True), 1)
     if "part" in chosen and not spectra and chosen["part"].shape[-2:] == valid.shape[-2:]:
         chosen["part"] = np.where(valid[alive][:, None], chosen["part"], 0)
     fill = job.model.fill

@@ -13,17 +13,18 @@ import xarray as xr
 
 from xrxai import bridge, tensors
 from xrxai.errors import CubeError, ModelError, TargetError, at_least, note
+from xrxai.labelled import areas, result
 from xrxai.labelled import chips as tiling
-from xrxai.labelled import result
 from xrxai.labelled import target as regions
 from xrxai.labelled.cube import Cube, locate
 from xrxai.model import Model
 from xrxai.spec import Output, Spec, Tiles
 from xrxai.tiles import Grid
 
-
 # Below that many bytes nobody notices that chunks are cut and joined.
 _WORTH_A_WORD = 64 * 2**20
+# A window around a region may be that much larger than it, to be exact.
+_WIDE = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +32,7 @@ class Case:
     """A cube and a model that fit each other and the kernel.
 
     Of a scene that is cut into chips, `place`, `valid` and `region` are those of the chips.
+    `asked` is the model as the user gave it.
     """
 
     place: Cube
@@ -42,6 +44,7 @@ class Case:
     region: xr.DataArray | None
     scene: Cube
     scene_valid: xr.DataArray
+    asked: Model
 
     @property
     def tiled(self) -> bool:
@@ -62,13 +65,15 @@ def settle(
     target: Any = None,
     mask: xr.DataArray | np.ndarray | None = None,
     region: Any = None,
+    per: areas.Per | None = None,
     tiles: Tiles | None = None,
 ) -> Case:
     """Refuse what cannot be explained, before the model runs.
 
-    `tiles` replaces what the kernel's record says of tiles, where options decide it.
+    With `per` a sample is a region of the scene. `tiles` replaces what the kernel's record says
+    of tiles, where options decide it.
     """
-    model = Model.ensure(model)
+    asked = model = Model.ensure(model)
     place = locate(cube)
     spec: Spec = kernel.spec  # type: ignore[attr-defined]
     if tiles is not None:
@@ -116,11 +121,37 @@ def settle(
         raise CubeError(_nothing_valid(place, mask))
     counted = regions.settle(place, region, valid)
     scene, scene_valid = place, valid
-    cut = _chips(place, model, spec)
-    if cut is not None:
+    if per is not None:
+        if counted is not None:
+            raise TargetError(
+                "region= and per= came together: region= sums the map inside one region, per= "
+                "asks of each region by itself; drop region=."
+            )
+        around, model = _areas(scene, model, per, valid)
+        place, valid, counted = around.place(), around.valid(valid), around.inside()
+        if asked.takes == "spectrum":  # nothing beyond the region has a say
+            valid = valid & counted
+    elif (cut := _chips(place, model, spec)) is not None:
         place, valid = cut.place(), cut.valid(valid)
         counted = None if counted is None else cut.cut(counted, False)
-    return Case(place, model, spec, kernel, targets, valid, counted, scene, scene_valid)
+    return Case(place, model, spec, kernel, targets, valid, counted, scene, scene_valid, asked)
+
+
+def _areas(
+    scene: Cube, model: Model, per: areas.Per, valid: xr.DataArray
+) -> tuple[areas.Areas, Model]:
+    """Windows around regions, with what the model needs to see around them."""
+    if model.takes == "spectrum":
+        return areas.settle(scene, per, valid, 0, 1), tensors.pixels.by_pixel(model)
+    if model.gives == "vector":
+        raise ModelError(
+            "per= asks of regions of a scene, but the model answers one value per target for a "
+            "whole chip; drop per=, or switch regions of the chip with lime_spatial(segments=...)."
+        )
+    halo = tensors.field.choose(
+        model, tile=_WIDE, reach=1, extent=0, cube_bands=scene.data.sizes[scene.band]
+    )
+    return areas.settle(scene, per, valid, halo.pixels, halo.stride), model
 
 
 def _in_tiles(scene: Cube, model: Model) -> bool:
@@ -163,8 +194,8 @@ def _side(scene: Cube) -> tuple[int, int]:
 def _grid(case: Case, extent: int) -> tuple[Grid | None, dict[str, Any]]:
     """Tiles with the halo that the method needs, and what the result says of it."""
     if not case.tiled:
-        chips = case.place.chips
-        return None, {} if chips is None else {"halo": 0, "halo_exact": int(_whole(case))}
+        chips = isinstance(case.place.chips, tiling.Chips)
+        return None, {"halo": 0, "halo_exact": int(_whole(case))} if chips else {}
     scene = case.scene
     side = _side(scene)
     halo = tensors.field.choose(
@@ -246,13 +277,14 @@ def explain(
         model,
         tuple(case.targets),
         static or {},
-        bridge.outputs_for(case.spec, model),
+        bridge.outputs_for(case.spec, case.asked),
         sizes,
         place.good_band,
         device,
         batch_size,
         case.spec.tiles,
         grid,
+        mean=case.asked is not model,
     )
     inputs = dict(inputs or {})
     if case.region is not None:
@@ -266,18 +298,21 @@ def explain(
         for name, array in arrays.items()
     }
     extra = dict(extra or {})
+    about = {} if grid is None else tiling.coords(case.scene, (grid.rows, grid.columns))
     if place.chips is not None:
-        arrays = {name: place.chips.join(array) for name, array in arrays.items()}
-        extra = {name: place.chips.join(array) for name, array in extra.items()}
-    edges = place.chips.edges() if place.chips else (grid.rows, grid.columns) if grid else None
-    about = {} if edges is None else tiling.coords(case.scene, edges)
+        arrays, extra = (
+            {k: joined for k, v in each.items() if (joined := place.chips.join(v)) is not None}
+            for each in (arrays, extra)
+        )
+        extra |= place.chips.extra()
+        about = place.chips.coords()
     provenance = {
         "method": case.spec.method,
         "options": {**options, "target": names.tolist()},
         "seed": seed,
-        "model": repr(model),
-        "model_options": model.options(),
-        "model_hash": model.weights_hash(),
+        "model": repr(case.asked),
+        "model_options": case.asked.options(),
+        "model_hash": case.asked.weights_hash(),
         "reduction": model.reduction,
         "tiles": halo,
     }

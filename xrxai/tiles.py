@@ -66,9 +66,7 @@ class Grid:
         What is left at the end and shorter than the halo is given to the last core: a window
         then never needs more than the neighbours of its core.
         """
-        rows, columns = (
-            _edges(n, each, halo, stride) for n, each in zip(scene, side, strict=True)
-        )
+        rows, columns = (_edges(n, each, halo, stride) for n, each in zip(scene, side, strict=True))
         return cls(rows, columns, halo)
 
     @property

@@ -9,9 +9,9 @@ import xarray as xr
 
 from xrxai import patterns, tensors
 from xrxai.explain import Case, explain, settle
+from xrxai.labelled import areas, parts
 from xrxai.labelled import bands as band_groups
 from xrxai.labelled import baseline as baselines
-from xrxai.labelled import parts
 from xrxai.labelled import segments as segmentation
 from xrxai.spec import Output, spec
 
@@ -35,6 +35,7 @@ def ablation_spectral(
     ungrouped: band_groups.Ungrouped = "fixed",
     mask: xr.DataArray | np.ndarray | None = None,
     region: Any = None,
+    per: areas.Per | None = None,
     device: str | None = None,
     batch_size: int | None = None,
     progress: bool = True,
@@ -67,6 +68,11 @@ def ablation_spectral(
         True = keep. Other pixels are filled with ``model.fill`` and are NaN in the result.
     region : bool DataArray or array, (y, x), or GeoDataFrame, optional
         For ``gives="map"``: the pixels whose scores are summed.
+    per : GeoDataFrame, map of ids (y, x) or "slic", optional
+        Explain each region of a scene by itself: polygons, the ids of a map (0 = none) or
+        superpixels. The score of a region is the mean over its pixels for a model that takes a
+        spectrum, and the sum over them for one that gives a map. Default: each pixel, chip or
+        tile is explained by itself.
     device : str, optional
         Overrides ``model.device``.
     batch_size : int, optional
@@ -90,7 +96,7 @@ def ablation_spectral(
     .. [1] M. D. Zeiler, R. Fergus (2013). Visualizing and understanding convolutional networks.
        https://arxiv.org/abs/1311.2901
     """
-    case = settle(cube, model, _ablation_spectral, target=target, mask=mask, region=region)
+    case = settle(cube, model, _ablation_spectral, target=target, mask=mask, region=region, per=per)
     groups = parts.of_bands(case.place, bands, overlap, ungrouped)
     return _ablated(
         case,

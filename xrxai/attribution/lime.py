@@ -10,9 +10,9 @@ import xarray as xr
 from xrxai import patterns, tensors
 from xrxai.errors import at_least, choice, note, positive
 from xrxai.explain import Case, explain, settle
+from xrxai.labelled import areas, parts
 from xrxai.labelled import bands as band_groups
 from xrxai.labelled import baseline as baselines
-from xrxai.labelled import parts
 from xrxai.labelled import removal as removals
 from xrxai.labelled import segments as segmentation
 from xrxai.spec import Output, spec
@@ -52,6 +52,7 @@ def lime_spectral(
     seed: int = 0,
     mask: xr.DataArray | np.ndarray | None = None,
     region: Any = None,
+    per: areas.Per | None = None,
     device: str | None = None,
     batch_size: int | None = None,
     progress: bool = True,
@@ -108,6 +109,11 @@ def lime_spectral(
         True = keep. Other pixels are filled with ``model.fill`` and are NaN in the result.
     region : bool DataArray or array, (y, x), or GeoDataFrame, optional
         For ``gives="map"``: the pixels whose scores are summed.
+    per : GeoDataFrame, map of ids (y, x) or "slic", optional
+        Explain each region of a scene by itself: polygons, the ids of a map (0 = none) or
+        superpixels. The score of a region is the mean over its pixels for a model that takes a
+        spectrum, and the sum over them for one that gives a map. Default: each pixel, chip or
+        tile is explained by itself.
     device : str, optional
         Overrides ``model.device``.
     batch_size : int, optional
@@ -153,7 +159,7 @@ def lime_spectral(
        are dependent. https://arxiv.org/abs/1903.10464. They draw from the conditional
        distribution; its mean, put into the model, is the same for linear models only.
     """
-    case = settle(cube, model, _lime_spectral, target=target, mask=mask, region=region)
+    case = settle(cube, model, _lime_spectral, target=target, mask=mask, region=region, per=per)
     groups = parts.of_bands(case.place, bands, overlap, ungrouped)
     fit = _design(groups.count, "group", n_samples, surrogate, alpha, kernel_width, seed)
     return _explain(

@@ -11,9 +11,9 @@ import xarray as xr
 from xrxai import patterns, tensors
 from xrxai.errors import OptionError, choice
 from xrxai.explain import Case, explain, settle
+from xrxai.labelled import areas, windows
 from xrxai.labelled import baseline as baselines
 from xrxai.labelled import removal as removals
-from xrxai.labelled import windows
 from xrxai.spec import Output, spec
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def occlusion_spectral(
     covariance: xr.Dataset | None = None,
     mask: xr.DataArray | np.ndarray | None = None,
     region: Any = None,
+    per: areas.Per | None = None,
     device: str | None = None,
     batch_size: int | None = None,
     progress: bool = True,
@@ -79,6 +80,11 @@ def occlusion_spectral(
         True = keep. Other pixels are filled with ``model.fill`` and are NaN in the result.
     region : bool DataArray or array, (y, x), or GeoDataFrame, optional
         For ``gives="map"``: the pixels whose scores are summed.
+    per : GeoDataFrame, map of ids (y, x) or "slic", optional
+        Explain each region of a scene by itself: polygons, the ids of a map (0 = none) or
+        superpixels. The score of a region is the mean over its pixels for a model that takes a
+        spectrum, and the sum over them for one that gives a map. Default: each pixel, chip or
+        tile is explained by itself.
     device : str, optional
         Overrides ``model.device``.
     batch_size : int, optional
@@ -111,7 +117,9 @@ def occlusion_spectral(
        distribution; its mean, put into the model, is the same for linear models only.
     """
     choice(unit, ("nm", "band"), "unit")
-    case = settle(cube, model, _occlusion_spectral, target=target, mask=mask, region=region)
+    case = settle(
+        cube, model, _occlusion_spectral, target=target, mask=mask, region=region, per=per
+    )
     bands = windows.over_bands(case.place, window, stride, unit)
     filled = removals.settle(case.place, case.valid, baseline, removal, covariance)
     return explain(

@@ -10,9 +10,9 @@ import xarray as xr
 from xrxai import patterns, tensors
 from xrxai.errors import OptionError, at_least
 from xrxai.explain import explain, settle
+from xrxai.labelled import areas, parts
 from xrxai.labelled import baseline as baselines
 from xrxai.labelled import hierarchy as trees
-from xrxai.labelled import parts
 from xrxai.spec import BASELINE_PREDICTION, Output, spec
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def owen_spectral(
     baseline: baselines.Baseline = 0.0,
     mask: xr.DataArray | np.ndarray | None = None,
     region: Any = None,
+    per: areas.Per | None = None,
     device: str | None = None,
     batch_size: int | None = None,
     progress: bool = True,
@@ -68,6 +69,11 @@ def owen_spectral(
         True = keep. Other pixels are filled with ``model.fill`` and are NaN in the result.
     region : bool DataArray or array, (y, x), or GeoDataFrame, optional
         For ``gives="map"``: the pixels whose scores are summed.
+    per : GeoDataFrame, map of ids (y, x) or "slic", optional
+        Explain each region of a scene by itself: polygons, the ids of a map (0 = none) or
+        superpixels. The score of a region is the mean over its pixels for a model that takes a
+        spectrum, and the sum over them for one that gives a map. Default: each pixel, chip or
+        tile is explained by itself.
     device : str, optional
         Overrides ``model.device``.
     batch_size : int, optional
@@ -106,7 +112,7 @@ def owen_spectral(
        https://doi.org/10.1007/BF01268161
     """
     at_least(max_evaluations, 2, "max_evaluations")
-    case = settle(cube, model, _owen_spectral, target=target, mask=mask, region=region)
+    case = settle(cube, model, _owen_spectral, target=target, mask=mask, region=region, per=per)
     tree = trees.settle(case.place, hierarchy, case.valid)
     first = len(tree.children[0])
     if first and max_evaluations < 2**first:

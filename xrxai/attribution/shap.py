@@ -10,9 +10,9 @@ import xarray as xr
 from xrxai import patterns, tensors
 from xrxai.errors import at_least, note
 from xrxai.explain import Case, explain, settle
+from xrxai.labelled import areas, parts
 from xrxai.labelled import bands as band_groups
 from xrxai.labelled import baseline as baselines
-from xrxai.labelled import parts
 from xrxai.labelled import segments as segmentation
 from xrxai.spec import BASELINE_PREDICTION, Output, spec
 
@@ -42,6 +42,7 @@ def kernel_shap_spectral(
     seed: int = 0,
     mask: xr.DataArray | np.ndarray | None = None,
     region: Any = None,
+    per: areas.Per | None = None,
     device: str | None = None,
     batch_size: int | None = None,
     progress: bool = True,
@@ -82,6 +83,11 @@ def kernel_shap_spectral(
         True = keep. Other pixels are filled with ``model.fill`` and are NaN in the result.
     region : bool DataArray or array, (y, x), or GeoDataFrame, optional
         For ``gives="map"``: the pixels whose scores are summed.
+    per : GeoDataFrame, map of ids (y, x) or "slic", optional
+        Explain each region of a scene by itself: polygons, the ids of a map (0 = none) or
+        superpixels. The score of a region is the mean over its pixels for a model that takes a
+        spectrum, and the sum over them for one that gives a map. Default: each pixel, chip or
+        tile is explained by itself.
     device : str, optional
         Overrides ``model.device``.
     batch_size : int, optional
@@ -127,7 +133,9 @@ def kernel_shap_spectral(
     .. [3] L. S. Shapley (1953). A value for n-person games.
        https://doi.org/10.1515/9781400881970-018
     """
-    case = settle(cube, model, _kernel_shap_spectral, target=target, mask=mask, region=region)
+    case = settle(
+        cube, model, _kernel_shap_spectral, target=target, mask=mask, region=region, per=per
+    )
     groups = parts.of_bands(case.place, bands, overlap, ungrouped)
     return _explained(
         case,

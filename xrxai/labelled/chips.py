@@ -104,10 +104,14 @@ class Chips:
         (n_rows, _), (n_columns, _) = self._sides()
         return made.isel({y: slice(n_rows), x: slice(n_columns)})
 
-    def edges(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Edges of the chips along rows and columns, within the scene."""
+    def coords(self) -> dict[str, xr.Variable]:
+        """Where the chips are."""
         rows, columns = (tuple([*range(0, n, s), n]) for n, s in self._sides())
-        return rows, columns
+        return coords(self.scene, (rows, columns))
+
+    def extra(self) -> dict[str, xr.DataArray]:
+        """Nothing more."""
+        return {}
 
 
 def coords(scene: Cube, edges: tuple[tuple[int, ...], tuple[int, ...]]) -> dict[str, xr.Variable]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -22,8 +22,11 @@ from xrxai.labelled.axes import (
     spectral_coord,
     to_nm,
 )
-from xrxai.labelled.chips import Chips
 from xrxai.labelled.convert import as_data_array, conventional, kind, scale_and_clean, tell_bands
+
+if TYPE_CHECKING:
+    from xrxai.labelled.areas import Areas
+    from xrxai.labelled.chips import Chips
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +49,8 @@ class Cube:
         Nanometres.
     good_band : bool array (band,)
         All True when the cube says nothing.
-    chips : Chips or None
-        How the scene was cut, where this is a cube of chips.
+    chips : Chips, Areas or None
+        How a scene was cut, where this is a cube of chips of it or of windows around regions.
     """
 
     data: xr.DataArray
@@ -58,7 +61,7 @@ class Cube:
     wavelength: np.ndarray | None
     fwhm: np.ndarray | None
     good_band: np.ndarray
-    chips: Chips | None = None
+    chips: Chips | Areas | None = None
 
     @property
     def lazy(self) -> bool:
