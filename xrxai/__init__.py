@@ -23,6 +23,7 @@ from xrxai.attribution.relevance import deep_lift, lrp
 from xrxai.attribution.rise import rise
 from xrxai.attribution.shap import kernel_shap_spatial, kernel_shap_spectral
 from xrxai.attribution.tunnel import hyper_noise_tunnel
+from xrxai.cost import plan
 from xrxai.errors import XrxaiError
 from xrxai.io import open_cube, open_explanation
 from xrxai.labelled.bands import band_groups, coverage
@@ -75,6 +76,7 @@ __all__ = [
     "open_explanation",
     "owen_spectral",
     "permutation_spectral",
+    "plan",
     "rise",
     "saliency",
     "segments",

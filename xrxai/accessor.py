@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import xarray as xr
 
-from xrxai import io, plot
+from xrxai import cost, io, plot
 from xrxai.attribution import (
     ablation,
     foreign,
@@ -73,6 +73,8 @@ class CubeAccessor:
     lime_spatial = method(lime.lime_spatial)
     # methods of others
     captum = method(foreign.captum)
+    # what a run will cost
+    plan = method(cost.plan)
     # what the methods are asked with
     band_groups = method(bands.band_groups)
     coverage = method(bands.coverage)

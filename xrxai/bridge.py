@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -105,6 +108,35 @@ def run(
         if samples == [_SAMPLE]:
             out[name] = out[name].isel({_SAMPLE: 0})
     return out
+
+
+def workers() -> int:
+    """Threads that run blocks at the same time: of the distributed client, or of the scheduler."""
+    import dask
+    from dask.system import CPU_COUNT
+
+    scheduler = dask.config.get("scheduler", None)
+    if scheduler is None and "distributed" in sys.modules:
+        import distributed
+
+        with contextlib.suppress(ValueError):  # no client
+            return int(sum(distributed.get_client().nthreads().values()))
+    if scheduler in ("sync", "synchronous", "single-threaded"):
+        return 1
+    return int(dask.config.get("num_workers", None) or CPU_COUNT)
+
+
+def measured(array: Any) -> tuple[float, int]:
+    """Seconds that one block in the middle takes, and the evaluations counted in it."""
+    middle = array.blocks[tuple(n // 2 for n in array.numblocks)]
+    best, counted = np.inf, 0
+    for _ in range(2):  # the first time torch and the caches of the disk wake up
+        began = time.perf_counter()
+        counted = int(middle.compute(scheduler="synchronous").sum())
+        best = min(best, time.perf_counter() - began)
+        if best > 10:
+            break
+    return best, counted
 
 
 def _aligned(array: xr.DataArray, order: list[Any]) -> Any:

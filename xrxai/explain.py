@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from xrxai.labelled import target as regions
 from xrxai.labelled.cube import Cube, locate
 from xrxai.model import Model
 from xrxai.spec import Output, Spec, Tiles
-from xrxai.tiles import Grid
+from xrxai.tiles import Grid, Tile
 
 # Below that many bytes nobody notices that chunks are cut and joined.
 _WORTH_A_WORD = 64 * 2**20
@@ -239,11 +240,36 @@ def _tell_rechunk(scene: Cube, grid: Grid) -> None:
     )
 
 
+Evaluations = int | Callable[[Any], int] | None
+"""Of the model for a sample: a number, one that depends on the tile, or not known before."""
+
+_PLANNING: contextvars.ContextVar[bool] = contextvars.ContextVar("planning", default=False)
+
+
+@dataclass(eq=False)
+class Planned(Exception):
+    """What would have been run."""
+
+    case: Case
+    job: bridge.Job
+    evaluations: Evaluations
+
+
+@contextlib.contextmanager
+def planning() -> Iterator[None]:
+    """Let every explanation stop where the model would run, and raise `Planned`."""
+    token = _PLANNING.set(True)
+    try:
+        yield
+    finally:
+        _PLANNING.reset(token)
+
+
 def explain(
     case: Case,
     *,
     options: Mapping[str, Any],
-    evaluations: int | None,
+    evaluations: Evaluations,
     inputs: Mapping[str, xr.DataArray] | None = None,
     static: Mapping[str, Any] | None = None,
     coords: Mapping[str, Any] | None = None,
@@ -286,6 +312,8 @@ def explain(
         grid,
         mean=case.asked is not model,
     )
+    if _PLANNING.get():
+        raise Planned(case, job, evaluations)
     inputs = dict(inputs or {})
     if case.region is not None:
         inputs["region"] = case.region
@@ -330,7 +358,7 @@ def explain(
 
 @contextlib.contextmanager
 def _bar(
-    case: Case, evaluations: int | None, progress: bool
+    case: Case, evaluations: Evaluations, progress: bool
 ) -> Iterator[Callable[[int], object] | None]:
     """Show a progress bar for what takes longer than a second; lazy work shows its own."""
     if case.place.lazy or not progress:
@@ -344,6 +372,9 @@ def _bar(
     valid = case.valid
     if case.model.takes == "patch":
         valid = valid.any([case.place.y, case.place.x])
+    if callable(evaluations):
+        size = (case.place.data.sizes[case.place.y], case.place.data.sizes[case.place.x])
+        evaluations = evaluations(Tile.whole(size))
     total = None if evaluations is None else int(valid.sum()) * evaluations
     with tqdm(total=total, delay=1, desc=case.spec.method, unit="eval", unit_scale=True) as bar:
         yield bar.update

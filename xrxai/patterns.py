@@ -66,6 +66,17 @@ class Boxes(NamedTuple):
         return both
 
 
+class Pixels(NamedTuple):
+    """Values of a scene that every tile needs its own part of: (..., y, x)."""
+
+    values: np.ndarray
+
+    def at(self, tile: Any) -> np.ndarray:
+        """Those of the tile's window."""
+        part: np.ndarray = self.values[(..., *tile.window)]
+        return part
+
+
 def resamples(n_samples: int, n_repeats: int, seed: int) -> np.ndarray:
     """Bootstrap multiplicities: (n_repeats, n_samples), each row sums to n_samples."""
     rng = np.random.default_rng([seed, 1])

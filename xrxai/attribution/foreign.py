@@ -161,7 +161,7 @@ def captum(
     return explain(
         case,
         # How often a method asks the model is not known before: the bar counts without an end.
-        evaluations=0,
+        evaluations=None,
         inputs=inputs,
         static={
             "method": method,

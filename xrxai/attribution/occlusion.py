@@ -246,7 +246,7 @@ def occlusion_spatial(
     boxes = found.pattern.boxes
     return explain(
         _without_windows(case),
-        evaluations=len(boxes) + 1,
+        evaluations=lambda tile: len(found.pattern.at(tile).boxes) + 1,
         inputs={"baseline": baselines.settle(case.place, baseline, case.valid)},
         static={"boxes": found.pattern},
         coords={} if case.tiled else windows.pixel_coords(boxes),
@@ -370,7 +370,7 @@ def occlusion(
     about = {**windows.band_coords(case.place, each), **windows.pixel_coords(boxes)}
     return explain(
         _without_windows(case),
-        evaluations=len(boxes) + 1,
+        evaluations=lambda tile: len(bands.inside) * len(pixels.pattern.at(tile).boxes) + 1,
         inputs={"baseline": baselines.settle(case.place, baseline, case.valid)},
         static={"inside": bands.inside, "boxes": pixels.pattern},
         coords={} if case.tiled else about,

@@ -13,7 +13,7 @@ from xrxai.errors import BandError, ModelError, OptionError, at_least, choice, p
 from xrxai.explain import Case, explain, settle
 from xrxai.labelled import background as backgrounds
 from xrxai.labelled import baseline as baselines
-from xrxai.spec import BASELINE_PREDICTION, COMPLETENESS_GAP, Output, spec
+from xrxai.spec import BASELINE_PREDICTION, COMPLETENESS_GAP, Output, Tiles, spec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -109,11 +109,12 @@ def gradient_shap(
     case = settle(cube, model, _gradient_shap, target=target, mask=mask, region=region)
     rows = backgrounds.settle(case.place, background, case.model.takes, case.model.fill)
     draws = patterns.draws(n_samples, len(rows), seed, stratified)
+    whole = case.tiled and rows.shape[-1] == cube.sizes[case.scene.x]
     return explain(
         case,
         evaluations=n_samples + np.unique(draws[0]).size + 1,
         inputs={"known": case.valid},
-        static={"background": rows, "draws": draws},
+        static={"background": patterns.Pixels(rows) if whole else rows, "draws": draws},
         options={
             "background": baselines.describe(background),
             "n_samples": n_samples,
@@ -241,7 +242,9 @@ def blur_ig(
     choice(spacing, ("log", "linear", "sqrt"), "spacing")
     if axes is not None:
         choice(axes, ("spatial", "spectral"), "axes")
-    case = settle(cube, model, _blur_ig, target=target, mask=mask, region=region)
+    # A blur over bands stays within its pixel; one over pixels reaches over the whole image.
+    tiles: Tiles = "gradient" if axes == "spectral" else "alone"
+    case = settle(cube, model, _blur_ig, target=target, mask=mask, region=region, tiles=tiles)
     if axes is None:
         axes = "spatial" if case.model.takes == "patch" else "spectral"
     position, step, widest = _scale(case, axes)
