@@ -74,8 +74,11 @@ def run(
     job: Job,
     inputs: Mapping[str, xr.DataArray],
     tick: Callable[[int], object] | None,
-) -> dict[str, xr.DataArray]:
-    """Run the job on every sample of the cube, now or (dask) later."""
+) -> tuple[dict[str, xr.DataArray], str]:
+    """Run the job on every sample of the cube, now or (dask) later, which gives a token too.
+
+    Same model, options, data and tiles: same token.
+    """
     features = [place.band] if job.model.takes == "spectrum" else [place.band, place.y, place.x]
     samples = [str(d) for d in place.data.dims if d not in features]
     data = place.data
@@ -87,12 +90,13 @@ def run(
     whole = {
         "x": _aligned(data, order),
         "valid": _aligned(valid, [d for d in order if d != place.band]),
-        **{name: _aligned(array, order) for name, array in inputs.items()},
+        **{name: _aligned(_own(array, place), order) for name, array in inputs.items()},
     }
+    token = ""
     if job.grid is not None:
-        blocks = _tiled(job, job.grid, whole, len(samples))
+        blocks, token = _tiled(job, job.grid, whole, len(samples))
     elif place.lazy:
-        blocks = _later(job, whole, len(samples))
+        blocks, token = _later(job, whole, len(samples))
     else:
         size = data.sizes
         patch = None
@@ -107,12 +111,40 @@ def run(
         out[name] = xr.DataArray(array, dims=dims)
         if samples == [_SAMPLE]:
             out[name] = out[name].isel({_SAMPLE: 0})
-    return out
+    return out, token
+
+
+def _apart(array: xr.DataArray) -> xr.DataArray:
+    """Let what needs the whole cube at once read it for itself.
+
+    Every tile waits for it: with keys in common, dask would hold all chunks until it is there.
+    """
+    import dask.base
+    import dask.array as da
+    from dask._task_spec import convert_legacy_graph
+    from dask.highlevelgraph import HighLevelGraph
+
+    if not isinstance(array.data, da.Array):
+        return array
+
+    def renamed(key: Any) -> Any:
+        return (f"apart-{key[0]}", *key[1:]) if isinstance(key, tuple) else f"apart-{key}"
+
+    # dask.graph_manipulation.clone makes graphs that dask cannot fuse (dask 2026.8).
+    (lean,) = dask.base.optimize(array.data)
+    tasks = convert_legacy_graph(dict(lean.__dask_graph__()))
+    graph = {
+        renamed(k): t.substitute({d: renamed(d) for d in t.dependencies}, key=renamed(k))
+        for k, t in tasks.items()
+    }
+    name = f"apart-{lean.name}"
+    layers = HighLevelGraph.from_collections(name, graph, dependencies=())
+    return array.copy(data=da.Array(layers, name, lean.chunks, meta=lean._meta))
 
 
 def workers() -> int:
     """Threads that run blocks at the same time: of the distributed client, or of the scheduler."""
-    import dask
+    import dask.base
     from dask.system import CPU_COUNT
 
     scheduler = dask.config.get("scheduler", None)
@@ -120,7 +152,8 @@ def workers() -> int:
         import distributed
 
         with contextlib.suppress(ValueError):  # no client
-            return int(sum(distributed.get_client().nthreads().values()))
+            client: Any = distributed.get_client()
+            return int(sum(client.nthreads().values()))
     if scheduler in ("sync", "synchronous", "single-threaded"):
         return 1
     return int(dask.config.get("num_workers", None) or CPU_COUNT)
@@ -137,6 +170,11 @@ def measured(array: Any) -> tuple[float, int]:
         if best > 10:
             break
     return best, counted
+
+
+def _own(array: xr.DataArray, place: Cube) -> xr.DataArray:
+    """What is made of all rows and columns, such as a mean spectrum, reads them for itself."""
+    return array if {place.y, place.x} & set(array.dims) else _apart(array)
 
 
 def _aligned(array: xr.DataArray, order: list[Any]) -> Any:
@@ -162,7 +200,7 @@ def _flat(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return np.broadcast_to(array, (*shape, *rest)).reshape(-1, *rest)
 
 
-def _later(job: Job, whole: Mapping[str, Any], n_axes: int) -> dict[str, Any]:
+def _later(job: Job, whole: Mapping[str, Any], n_axes: int) -> tuple[dict[str, Any], str]:
     """Blocks of whole samples."""
     x = whole["x"].rechunk(dict.fromkeys(range(n_axes, whole["x"].ndim), -1))
     arguments: list[Any] = []
@@ -176,7 +214,9 @@ def _later(job: Job, whole: Mapping[str, Any], n_axes: int) -> dict[str, Any]:
     return _graph(job, _block, tuple(whole), arguments, tuple(range(n_axes)), {})
 
 
-def _tiled(job: Job, grid: Grid, whole: Mapping[str, Any], n_axes: int) -> dict[str, Any]:
+def _tiled(
+    job: Job, grid: Grid, whole: Mapping[str, Any], n_axes: int
+) -> tuple[dict[str, Any], str]:
     """Tiles with their halo, one task each."""
     import dask.array as da
 
@@ -225,7 +265,7 @@ def _graph(
     arguments: list[Any],
     samples: tuple[int, ...],
     cores: Mapping[int, tuple[int, ...]],
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], str]:
     """One task per block that answers everything, and pickers that hand each output its part.
 
     `samples` are the axes along which there are blocks, `cores` the sizes of those that are
@@ -274,7 +314,7 @@ def _graph(
             meta=np.empty((0,) * len(index), dtype=dtype),
             name=f"xrxai-{name}-{token}",
         )
-    return out
+    return out, str(token)
 
 
 def _block(*arrays: np.ndarray, job: Job, names: tuple[str, ...]) -> dict[str, Any]:

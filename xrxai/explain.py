@@ -12,20 +12,16 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xrxai import bridge, tensors
-from xrxai.errors import CubeError, ModelError, TargetError, at_least, note
+from xrxai import bridge
+from xrxai import scene as cutting
+from xrxai.errors import CubeError, ModelError, TargetError, at_least
 from xrxai.labelled import areas, result
 from xrxai.labelled import chips as tiling
 from xrxai.labelled import target as regions
 from xrxai.labelled.cube import Cube, locate
 from xrxai.model import Model
 from xrxai.spec import Output, Spec, Tiles
-from xrxai.tiles import Grid, Tile
-
-# Below that many bytes nobody notices that chunks are cut and joined.
-_WORTH_A_WORD = 64 * 2**20
-# A window around a region may be that much larger than it, to be exact.
-_WIDE = 512
+from xrxai.tiles import Tile
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +46,7 @@ class Case:
     @property
     def tiled(self) -> bool:
         """Whether the scene is seen through tiles with a halo."""
-        return self.place.chips is None and _in_tiles(self.scene, self.model)
+        return self.place.chips is None and cutting.in_tiles(self.scene, self.model)
 
     def giving(self, outputs: Mapping[str, Output]) -> Case:
         """The same case with more outputs, or other ones: what options decide, not the kernel."""
@@ -128,116 +124,14 @@ def settle(
                 "region= and per= came together: region= sums the map inside one region, per= "
                 "asks of each region by itself; drop region=."
             )
-        around, model = _areas(scene, model, per, valid)
+        around, model = cutting.around_regions(scene, model, per, valid)
         place, valid, counted = around.place(), around.valid(valid), around.inside()
         if asked.takes == "spectrum":  # nothing beyond the region has a say
             valid = valid & counted
-    elif (cut := _chips(place, model, spec)) is not None:
+    elif (cut := cutting.into_chips(place, model, spec)) is not None:
         place, valid = cut.place(), cut.valid(valid)
         counted = None if counted is None else cut.cut(counted, False)
     return Case(place, model, spec, kernel, targets, valid, counted, scene, scene_valid, asked)
-
-
-def _areas(
-    scene: Cube, model: Model, per: areas.Per, valid: xr.DataArray
-) -> tuple[areas.Areas, Model]:
-    """Windows around regions, with what the model needs to see around them."""
-    if model.takes == "spectrum":
-        return areas.settle(scene, per, valid, 0, 1), tensors.pixels.by_pixel(model)
-    if model.gives == "vector":
-        raise ModelError(
-            "per= asks of regions of a scene, but the model answers one value per target for a "
-            "whole chip; drop per=, or switch regions of the chip with lime_spatial(segments=...)."
-        )
-    halo = tensors.field.choose(
-        model, tile=_WIDE, reach=1, extent=0, cube_bands=scene.data.sizes[scene.band]
-    )
-    return areas.settle(scene, per, valid, halo.pixels, halo.stride), model
-
-
-def _in_tiles(scene: Cube, model: Model) -> bool:
-    """Whether a map is to be made of a scene that comes in pieces."""
-    if model.takes != "patch" or model.gives != "map" or not scene.lazy:
-        return False
-    return any(len(scene.data.chunksizes[d]) > 1 for d in (scene.y, scene.x))
-
-
-def _chips(scene: Cube, model: Model, spec: Spec) -> tiling.Chips | None:
-    """How the scene is cut into samples, if it is."""
-    if model.takes != "patch":
-        return None
-    if model.patch is not None:
-        return tiling.Chips(scene, model.patch)
-    if _in_tiles(scene, model):
-        if spec.tiles != "alone":
-            return None
-        # Not exact whatever the halo: every tile is an image of its own, and the result says so.
-        return tiling.Chips(scene, _side(scene))
-    if scene.lazy and any(len(scene.data.chunksizes[d]) > 1 for d in (scene.y, scene.x)):
-        size = scene.data.nbytes / max(1, int(np.prod([scene.data.sizes[d] for d in scene.lead])))
-        if size < _WORTH_A_WORD:
-            return None
-        note(
-            f"The cube comes in {scene.data.data.npartitions} pieces, but {model.label} takes all "
-            f"rows and columns as one sample, so the pieces are joined to {size / 2**20:.0f} MiB "
-            f"each; for a grid of chips type Model(..., patch=(height, width)) with the size that "
-            f"the model was trained on, and cube.chunk(y=-1, x=-1) if it is meant."
-        )
-    return None
-
-
-def _side(scene: Cube) -> tuple[int, int]:
-    """Side of a tile: what the user chose by the chunks."""
-    down, right = (max(scene.data.chunksizes[d]) for d in (scene.y, scene.x))
-    return down, right
-
-
-def _grid(case: Case, extent: int) -> tuple[Grid | None, dict[str, Any]]:
-    """Tiles with the halo that the method needs, and what the result says of it."""
-    if not case.tiled:
-        chips = isinstance(case.place.chips, tiling.Chips)
-        return None, {"halo": 0, "halo_exact": int(_whole(case))} if chips else {}
-    scene = case.scene
-    side = _side(scene)
-    halo = tensors.field.choose(
-        case.model,
-        tile=min(side),
-        reach=1 if case.spec.tiles == "score" else 2,
-        extent=extent if case.spec.tiles == "window" else 0,
-        cube_bands=scene.data.sizes[scene.band],
-    )
-    size = (scene.data.sizes[scene.y], scene.data.sizes[scene.x])
-    grid = Grid.regular(size, side, halo.pixels, halo.stride)
-    _tell_rechunk(scene, grid)
-    about: dict[str, Any] = {"halo": halo.pixels, "halo_exact": int(halo.exact)}
-    if not halo.exact:
-        about["halo_error"] = float(halo.error)
-    return grid, about
-
-
-def _whole(case: Case) -> bool:
-    """Whether a chip is all that the model is made to see."""
-    return case.model.gives == "vector"
-
-
-def _tell_rechunk(scene: Cube, grid: Grid) -> None:
-    chunks = scene.data.chunksizes
-    wanted = {scene.y: grid.chunks[0], scene.x: grid.chunks[1]}
-    odd = [str(d) for d, sizes in wanted.items() if tuple(chunks[d]) != sizes]
-    if len(chunks[scene.band]) > 1:
-        odd.append(scene.band)
-    if not odd or scene.data.nbytes < _WORTH_A_WORD:
-        return
-    before = int(np.prod([len(c) for c in chunks.values()]))
-    rows, columns = grid.chunks
-    piece = scene.data.sizes[scene.band] * max(rows) * max(columns) * scene.data.dtype.itemsize
-    note(
-        f"The chunks of the cube along {', '.join(odd)} are not those of tiles, so {before} chunks "
-        f"are cut and joined into {grid.shape[0]} x {grid.shape[1]} tiles of up to {max(rows)} x "
-        f"{max(columns)} pixels and {piece / 2**20:.0f} MiB, which reads some of them more than "
-        f"once; to avoid that type cube.chunk({scene.band}=-1, {scene.y}={rows[0]}, "
-        f"{scene.x}={columns[0]}), or read the file with such chunks."
-    )
 
 
 Evaluations = int | Callable[[Any], int] | None
@@ -297,7 +191,12 @@ def explain(
     for dim, own in (("band", place.band), ("y", place.y), ("x", place.x)):
         if own is not None:
             sizes[dim] = place.data.sizes[own]
-    grid, halo = _grid(case, extent)
+    grid = None
+    halo: dict[str, Any] = {}
+    if case.tiled:
+        grid, halo = cutting.into_tiles(case.scene, model, case.spec, extent)
+    elif isinstance(place.chips, tiling.Chips):
+        halo = {"halo": 0, "halo_exact": int(model.gives == "vector")}
     job = bridge.Job(
         case.kernel,
         model,
@@ -318,7 +217,7 @@ def explain(
     if case.region is not None:
         inputs["region"] = case.region
     with _bar(case, evaluations, progress) as tick:
-        arrays = bridge.run(place, case.valid, job, inputs, tick)
+        arrays, token = bridge.run(place, case.valid, job, inputs, tick)
     arrays = {
         name: array.assign_coords(
             {key: c for key, c in settled.items() if set(c.dims) <= set(array.dims)}
@@ -342,7 +241,7 @@ def explain(
         "model_options": case.asked.options(),
         "model_hash": case.asked.weights_hash(),
         "reduction": model.reduction,
-        "tiles": halo,
+        "tiles": halo | ({"run": token} if token else {}),
     }
     made = result.build(
         case.scene,
