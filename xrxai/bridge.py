@@ -119,8 +119,8 @@ def _apart(array: xr.DataArray) -> xr.DataArray:
 
     Every tile waits for it: with keys in common, dask would hold all chunks until it is there.
     """
-    import dask.base
     import dask.array as da
+    import dask.base
     from dask._task_spec import convert_legacy_graph
     from dask.highlevelgraph import HighLevelGraph
 
