@@ -312,8 +312,10 @@ def test_running_moments_are_those_of_all_draws():
         for j in range(40):
             for rows in (slice(0, 2), slice(2, 3)):
                 for k in range(2):
-                    plain.push(j, rows, k, torch.tensor(draws[j, rows, k]))
-                    some.push(j, rows, k, torch.tensor(draws[j, rows, k]))
+                    for bands in (slice(0, 3), slice(3, 5)):
+                        here = draws[j, rows, k, bands]
+                        plain.push(j, k, (rows, bands), torch.tensor(here))
+                        some.push(j, k, (rows, bands), torch.tensor(here))
         found[statistic] = plain.finish(statistic), some.finish(statistic)
     plain, some = found["mean"]
     np.testing.assert_allclose(plain["attribution"], draws.mean(0), rtol=1e-14)
@@ -335,8 +337,9 @@ def test_one_draw_has_no_error():
     from xrxai.tensors.running import Running
 
     run = Running(torch.zeros(1, 2), 1, torch.tensor([[1.0, 1.0], [1.0, 0.0]]))
-    run.push(0, slice(0, 1), 0, torch.ones(1, 2))
-    run.push(1, slice(0, 1), 0, torch.ones(1, 2))
+    every = slice(0, 1), slice(0, 2)
+    run.push(0, 0, every, torch.ones(1, 2))
+    run.push(1, 0, every, torch.ones(1, 2))
     np.testing.assert_array_equal(run.finish("mean")["standard_error"], [[[0, np.nan]]])
 
 
@@ -348,7 +351,8 @@ def test_variance_is_never_negative(scale):
     run = Running(torch.zeros(50, 20), 1, torch.ones(200, 1))
     for j in range(200):
         values = scale + rng.normal(size=(50, 20)) * rng.choice([0, 1e-8, 1e-3, 1])
-        run.push(j, slice(0, 50), 0, torch.as_tensor(values, dtype=torch.float32))
+        every = slice(0, 50), slice(0, 20)
+        run.push(j, 0, every, torch.as_tensor(values, dtype=torch.float32))
         assert (copy.deepcopy(run).finish("variance")["attribution"] >= 0).all()
 
 
@@ -524,7 +528,7 @@ def test_tiles_of_a_scene_get_its_smoothgrad():
     from xrxai.attribution import noise as method
     from xrxai.tensors import run, running
 
-    repeat = running.Repeat(method._each_gradient, {}, "mean", False)
+    repeat = running.Repeat(method._each_gradient, {}, "mean", times_x=False, baseline=False)
     tile = np.ascontiguousarray(cube.values[None, :, 50:, 60:])
     found = run.execute(
         method._smoothgrad,
@@ -577,6 +581,25 @@ def test_one_target_is_held_at_a_time(of):
     assert len(held) == 2 * 6
     # The draw as it came and as the model sees it, its clone, and what flows back.
     assert max(held) <= 4
+
+
+@pytest.mark.parametrize("invalid", [False, True])
+def test_a_baseline_of_one_spectrum_is_kept_once(invalid, monkeypatch):
+    """Painted over the cube it would be as large as that; it is, where pixels are missing."""
+    from xrxai.tensors import running
+
+    given = []
+    repeat = running.repeat
+
+    def watched(*args, **options):
+        given.append(options["baseline"])
+        return repeat(*args, **options)
+
+    monkeypatch.setattr(running, "repeat", watched)
+    cube, model = worlds.cube(invalid=invalid), worlds.model()
+    worlds.explain("hyper_noise_tunnel", cube, model, baseline=np.full(10, 0.3))
+    assert given[0].shape == (1, *cube.shape)
+    assert given[0].untyped_storage().nbytes() == 8 * (cube.size if invalid else 10)
 
 
 def test_a_gradient_that_is_a_buffer_of_the_model_is_left_alone():

@@ -36,6 +36,7 @@ class _Method:
     kernel: Callable[..., Mapping[str, Any]]
     each: Callable[..., Iterator[Tensor]]
     static: Mapping[str, Any]
+    times_x: bool = False
     steps: bool = False
     baseline: bool = False
 
@@ -45,15 +46,8 @@ class _Method:
 
 
 def _each_gradient(x: Tensor, score: Score) -> Iterator[Tensor]:
-    """x (n, *f) -> gradient (n, *f), target by target."""
+    """x (n, *f) -> gradient (n, *f), target by target; as it is, or to be multiplied by x."""
     return tensors.score.each_gradient(score, x)
-
-
-def _each_input_x_gradient(x: Tensor, score: Score) -> Iterator[Tensor]:
-    """x (n, *f) -> attribution (n, *f), target by target."""
-    each = tensors.score.each_gradient(score, x)
-    for _ in range(score.n_targets):  # a loop over them would hold one while the next is made
-        yield next(each).mul_(x)
 
 
 def _each_integrated_gradients(
@@ -66,7 +60,7 @@ def _each_integrated_gradients(
 
 _METHODS = {
     "saliency": _Method(_saliency, _each_gradient, {}),
-    "input_x_gradient": _Method(_input_x_gradient, _each_input_x_gradient, {}),
+    "input_x_gradient": _Method(_input_x_gradient, _each_gradient, {}, times_x=True),
     "integrated_gradients": _Method(
         _integrated_gradients,
         _each_integrated_gradients,
@@ -261,7 +255,9 @@ def _explain(
         options["baseline"] = baselines.describe(baseline)
     if method.steps:
         options["n_steps"] = n_steps
-    repeat = tensors.running.Repeat(method.each, given, statistic, method.baseline)
+    repeat = tensors.running.Repeat(
+        method.each, given, statistic, times_x=method.times_x, baseline=method.baseline
+    )
     return explain(
         case.giving(_outputs(method, statistic)),
         evaluations=1 + n_samples * method.cost(n_steps),

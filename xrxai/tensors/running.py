@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,8 @@ from torch import Tensor
 
 from xrxai.tensors.run import batches
 from xrxai.tensors.score import Score, in_a_row, rows_of
+
+_AT_ONCE = 2**17  # values
 
 
 class Running:
@@ -25,20 +28,22 @@ class Running:
     def __init__(self, x: Tensor, n_targets: int, weight: Tensor) -> None:
         self._mean = x.new_zeros((x.shape[0], n_targets, *x.shape[1:]))
         self._squares = torch.zeros_like(self._mean)
+        weight = weight.expand(-1, x.shape[1], *[-1] * (x.ndim - 2))
         self._counts = weight.cumsum(0)
         self._share = weight / self._counts.clamp(min=1)
         self._rest = weight - self._share
         self._count = torch.zeros_like(weight[0])
 
-    def push(self, draw: int, rows: slice, target: int, values: Tensor) -> None:
-        """Add draw number `draw` of some samples, which had all before: values (rows, *f).
+    def push(self, draw: int, target: int, at: tuple[slice, slice], values: Tensor) -> None:
+        """Add draw number `draw` at some samples and bands, which had all before.
 
-        The values are changed.
+        The values (rows, bands, ...) are changed.
         """
-        mean = self._mean[rows, target]
+        rows, bands = at
+        mean = self._mean[rows, target, bands]
         away = values.sub_(mean)
-        mean.addcmul_(away, self._share[draw])
-        self._squares[rows, target].addcmul_(away.square_(), self._rest[draw])
+        mean.addcmul_(away, self._share[draw, bands])
+        self._squares[rows, target, bands].addcmul_(away.square_(), self._rest[draw, bands])
         self._count = self._counts[draw]
 
     def finish(self, statistic: str) -> dict[str, Tensor]:
@@ -61,12 +66,14 @@ class Running:
 class Repeat:
     """A gradient method, its options, and what is told of its answers: a statistic.
 
-    each(x, score, **static) gives the attribution (n, *f) of one target after the other.
+    each(x, score, **static) gives the attribution (n, *f) of one target after the other, to be
+    multiplied by x where that is asked for.
     """
 
     each: Callable[..., Iterator[Tensor]]
     static: Mapping[str, Any]
     statistic: str
+    times_x: bool
     baseline: bool
 
 
@@ -93,10 +100,15 @@ def repeat(
         weight = x.new_ones((n_samples // step, *[1] * (x.ndim - 1)))
     seen = Running(x, score.n_targets, weight)
     at_once = max(1, batch // n)
+
+    def parts(rows: int) -> list[slice]:
+        """Bands to be added at once: what is made on the way is small, and stays in the cache."""
+        width = max(1, _AT_ONCE // (rows * x[0, 0].numel()))
+        return [slice(b, b + width) for b in range(0, x.shape[1], width)]
+
     # Draws outside, samples inside: what a draw shares is made once.
     for j in batches(n_samples, at_once + at_once % step, x.device):
         shared = draw(j.tolist())
-        first = int(j[0]) // step
         for i in batches(n, batch // len(j), x.device):
             made_of, rows = i.repeat_interleave(len(j)), in_a_row(i)
             given = dict(how.static)
@@ -104,16 +116,15 @@ def repeat(
                 given["baseline"] = rows_of(baseline, made_of)
             drawn = apply(rows, shared).flatten(0, 1)
             each = how.each(drawn, score.descend(made_of), **given)
-            del drawn
+            drawn = drawn.unflatten(0, (len(i), len(j)))
             for target in range(score.n_targets):  # enumerate would hold one while the next is made
                 values = next(each).unflatten(0, (len(i), len(j)))
-                if how.statistic == "square":
-                    values.square_()
-                if pairs:
-                    values = values[:, ::2].add_(values[:, 1::2]).div_(2)
-                for k in range(values.shape[1]):
-                    seen.push(first + k, rows, target, values[:, k])
-                del values
-            del each  # with the graph of the draw
+                for k, bands in itertools.product(range(0, len(j), step), parts(len(i))):
+                    here = (slice(None), slice(k, k + step), bands)
+                    one = values[here] * drawn[here] if how.times_x else values[here]
+                    one = one.square() if how.statistic == "square" else one
+                    seen.push((int(j[0]) + k) // step, target, (rows, bands), one.mean(1))
+                del values, one  # which can be a view of them
+            del drawn, each  # with the graph
         del shared
     return seen.finish(how.statistic)

@@ -203,17 +203,20 @@ def gradients(score: Score, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def each_gradient(score: Score, x: Tensor) -> Iterator[Tensor]:
-    """Gradient (n, *f) at the samples of one target after the other, the receiver's to change.
+    """Gradient (n, *f) at the samples of one target after the other.
 
-    The next one is made when this one is asked for it: who drops what came holds one at a time.
+    The next one is made when it is asked for: who drops what came holds one at a time. It may be
+    one number seen many times, or a buffer of the model: not to be changed.
     """
     parts = []
     for i in batches(x.shape[0], score.batch(x), x.device):
         at, s = _followed(score, x[in_a_row(i)], i, clean=False)
         parts.append(_one_by_one(score, s, at))
     for _ in range(score.n_targets):
-        # A copy: what autograd gives can be one number seen many times, or a buffer of the model.
-        yield torch.cat([_finite(score, next(each)) for each in parts])
+        if len(parts) == 1:
+            yield _finite(score, next(parts[0]))
+        else:
+            yield torch.cat([_finite(score, next(each)) for each in parts])
 
 
 def mean_gradient(
