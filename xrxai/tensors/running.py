@@ -108,7 +108,8 @@ def repeat(
 
     # Draws outside, samples inside: what a draw shares is made once.
     for j in batches(n_samples, at_once + at_once % step, x.device):
-        shared = draw(j.tolist())
+        draws = j.tolist()
+        shared = draw(draws)
         for i in batches(n, batch // len(j), x.device):
             made_of, rows = i.repeat_interleave(len(j)), in_a_row(i)
             given = dict(how.static)
@@ -123,7 +124,7 @@ def repeat(
                     here = (slice(None), slice(k, k + step), bands)
                     one = values[here] * drawn[here] if how.times_x else values[here]
                     one = one.square() if how.statistic == "square" else one
-                    seen.push((int(j[0]) + k) // step, target, (rows, bands), one.mean(1))
+                    seen.push(draws[k] // step, target, (rows, bands), one.mean(1))
                 del values, one  # which can be a view of them
             del drawn, each  # with the graph
         del shared
