@@ -23,7 +23,24 @@ def method(of, f, x, baseline=None):
 
 
 def noises(shape, n, seed):
-    return [np.random.default_rng([seed, j]).standard_normal(shape) for j in range(n)]
+    """Noise of a spectrum, or of a scene: one block of 64 x 64 pixels beside the other."""
+    if len(shape) == 1:
+        return [np.random.default_rng([seed, j]).standard_normal(shape) for j in range(n)]
+    bands, height, width = shape
+    out = []
+    for j in range(n):
+        rows = [
+            np.concatenate(
+                [
+                    np.random.default_rng([seed, j, r, c]).standard_normal((64, 64, bands))
+                    for c in range(-(-width // 64))
+                ],
+                axis=1,
+            )
+            for r in range(-(-height // 64))
+        ]
+        out.append(np.moveaxis(np.concatenate(rows), -1, 0)[:, :height, :width])
+    return out
 
 
 def told(answers, statistic):

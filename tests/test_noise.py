@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import json
+import types
 
 import numpy as np
 import pytest
@@ -301,20 +304,43 @@ def test_running_moments_are_those_of_all_draws():
     draws = 1e6 + rng.normal(size=(40, 3, 2, 5))
     weight = rng.random((40, 5)) < 0.4
     weight[:, 4] = False
-    plain, some = (Running(torch.zeros(3, 2, 5, dtype=torch.float64)) for _ in range(2))
-    for j in range(40):
-        for i in (torch.tensor([0, 2]), torch.tensor([1])):
-            plain.push(i, torch.as_tensor(draws[j])[i])
-            some.push(i, torch.as_tensor(draws[j])[i], torch.as_tensor(weight[j]).double())
-    np.testing.assert_allclose(plain.mean, draws.mean(0), rtol=1e-14)
-    np.testing.assert_allclose(plain.variance, draws.var(0), rtol=1e-8)
-    np.testing.assert_allclose(plain.standard_error, draws.std(0, ddof=1) / np.sqrt(40), rtol=1e-8)
+    table = torch.as_tensor(weight).double()
+    x = torch.zeros(3, 5, dtype=torch.float64)
+    found = {}
+    for statistic in ("mean", "variance"):
+        plain, some = Running(x, 2, torch.ones_like(table[:, :1])), Running(x, 2, table)
+        for j in range(40):
+            for rows in (slice(0, 2), slice(2, 3)):
+                for k in range(2):
+                    for bands in (slice(0, 3), slice(3, 5)):
+                        here = draws[j, rows, k, bands]
+                        plain.push(j, k, (rows, bands), torch.tensor(here))
+                        some.push(j, k, (rows, bands), torch.tensor(here))
+        found[statistic] = plain.finish(statistic), some.finish(statistic)
+    plain, some = found["mean"]
+    np.testing.assert_allclose(plain["attribution"], draws.mean(0), rtol=1e-14)
+    error = draws.std(0, ddof=1) / np.sqrt(40)
+    np.testing.assert_allclose(plain["standard_error"], error, rtol=1e-8)
+    variance, of_some = (one["attribution"] for one in found["variance"])
+    np.testing.assert_allclose(variance, draws.var(0), rtol=1e-8)
     for f in range(4):
         kept = draws[weight[:, f], :, :, f]
-        np.testing.assert_allclose(some.mean[..., f], kept.mean(0), rtol=1e-14)
-        np.testing.assert_allclose(some.variance[..., f], kept.var(0), rtol=1e-8)
-    assert not some.seen[..., 4].any()
-    assert torch.isnan(some.standard_error[..., 4]).all()
+        np.testing.assert_allclose(some["attribution"][..., f], kept.mean(0), rtol=1e-14)
+        np.testing.assert_allclose(of_some[..., f], kept.var(0), rtol=1e-8)
+        error = kept.std(0, ddof=1) / np.sqrt(len(kept))
+        np.testing.assert_allclose(some["standard_error"][..., f], error, rtol=1e-8)
+    for never in (some["attribution"], some["standard_error"], of_some):
+        assert torch.isnan(never[..., 4]).all()
+
+
+def test_one_draw_has_no_error():
+    from xrxai.tensors.running import Running
+
+    run = Running(torch.zeros(1, 2), 1, torch.tensor([[1.0, 1.0], [1.0, 0.0]]))
+    every = slice(0, 1), slice(0, 2)
+    run.push(0, 0, every, torch.ones(1, 2))
+    run.push(1, 0, every, torch.ones(1, 2))
+    np.testing.assert_array_equal(run.finish("mean")["standard_error"], [[[0, np.nan]]])
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e4, 1e8])
@@ -322,12 +348,12 @@ def test_variance_is_never_negative(scale):
     from xrxai.tensors.running import Running
 
     rng = np.random.default_rng(1)
-    run = Running(torch.zeros(50, 1, 20))
-    every = torch.arange(50)
-    for _ in range(200):
-        values = scale + rng.normal(size=(50, 1, 20)) * rng.choice([0, 1e-8, 1e-3, 1])
-        run.push(every, torch.as_tensor(values, dtype=torch.float32))
-        assert (run.variance >= 0).all()
+    run = Running(torch.zeros(50, 20), 1, torch.ones(200, 1))
+    for j in range(200):
+        values = scale + rng.normal(size=(50, 20)) * rng.choice([0, 1e-8, 1e-3, 1])
+        every = slice(0, 50), slice(0, 20)
+        run.push(j, 0, every, torch.as_tensor(values, dtype=torch.float32))
+        assert (copy.deepcopy(run).finish("variance")["attribution"] >= 0).all()
 
 
 @pytest.mark.parametrize("antithetic", [False, True])
@@ -453,6 +479,151 @@ def test_masks():
     kept = patterns.masks(10, 4, probability=0.5, n_masked=2, antithetic=True, seed=0)
     assert ((~kept).sum(1) == 2).all()
     np.testing.assert_array_equal(kept[::2], ~kept[1::2])
+
+
+# noise that belongs to places
+
+
+def whole(y, x, bands=3, seed=0, k=0):
+    return patterns.Noise(seed).draw(k, (bands, y, x))
+
+
+@pytest.mark.parametrize(
+    ("y", "x"),
+    [((0, 5), (0, 5)), ((60, 70), (63, 65)), ((64, 128), (3, 150)), ((149, 150), (1, 2))],
+)
+def test_a_window_sees_the_noise_of_the_scene(y, x):
+    scene = whole(150, 150)
+    window = patterns.Noise(0, origin=(y[0], x[0])).draw(0, (3, y[1] - y[0], x[1] - x[0]))
+    np.testing.assert_array_equal(window, scene[:, slice(*y), slice(*x)])
+
+
+def test_noise_at_a_tile_of_a_window():
+    tile = types.SimpleNamespace(origin=(40, 50))
+    inner = patterns.Noise(0, origin=(30, 20)).at(tile)
+    assert inner == patterns.Noise(0, origin=(70, 70))
+    # A halo may reach over the edge of the scene.
+    outer = patterns.Noise(0).at(types.SimpleNamespace(origin=(-3, -70)))
+    drawn = outer.draw(0, (3, 10, 100))
+    np.testing.assert_array_equal(drawn[:, 3:, 70:], whole(7, 30))
+    assert np.unique(drawn).size == drawn.size
+
+
+def test_noise_is_normal_and_never_the_same():
+    scene = whole(130, 130)
+    assert np.unique(scene).size == scene.size, "no block is another one's"
+    assert abs(scene.mean((1, 2))).max() < 4 / 130
+    assert abs(scene.std((1, 2)) - 1).max() < 4 / 130 / np.sqrt(2)
+    np.testing.assert_allclose(np.corrcoef(scene.reshape(3, -1)), np.eye(3), atol=4 / 130)
+    beside = [(scene[:, :-d] * scene[:, d:]).mean() for d in (1, 64)]
+    np.testing.assert_allclose(beside, 0, atol=4 / np.sqrt(scene.size / 2))
+    for other in (whole(130, 130, seed=1), whole(130, 130, k=1)):
+        assert not np.isin(other, scene).any()
+
+
+def test_tiles_of_a_scene_get_its_smoothgrad():
+    """The kernel under the noise of a window gives what the scene's gives there."""
+    cube = worlds.cube(bands=2, y=70, x=70, invalid=False)
+    scene = cube.xai.smoothgrad(powers(3), snr=4.0, n_samples=3)
+    from xrxai.attribution import noise as method
+    from xrxai.tensors import run, running
+
+    repeat = running.Repeat(method._each_gradient, {}, "mean", times_x=False, baseline=False)
+    tile = np.ascontiguousarray(cube.values[None, :, 50:, 60:])
+    found = run.execute(
+        method._smoothgrad,
+        powers(3),
+        tile,
+        targets=[0],
+        weight=None,
+        inputs={"level": np.full((1, 2, 1, 1), 0.25), "keep": np.ones((1, 1, 20, 10))},
+        static={
+            "relative": True,
+            "n_samples": 3,
+            "noise": patterns.Noise(0, origin=(50, 60)),
+            "repeat": repeat,
+        },
+        device=None,
+        batch_size=None,
+        tick=None,
+    )
+    np.testing.assert_allclose(
+        found["attribution"][0], scene.attribution.values[:, :, 50:, 60:], rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize("of", OF[:2])
+def test_one_target_is_held_at_a_time(of):
+    """All targets' gradients at once are several times the memory of a batch."""
+    held = []
+
+    class Watched(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, g):
+            held.append(batches() - before)
+            return g
+
+    def batches():
+        tensors = [o for o in gc.get_objects() if type(o) is torch.Tensor]
+        return sum(t.ndim == 4 and t.shape[0] == 16 for t in tensors)
+
+    model = xrxai.Model(
+        lambda x: Watched.apply(x).mean((2, 3)), takes="patch", targets=list("abcdef")
+    )
+    cube = worlds.cube(bands=6, invalid=False)
+    gc.collect()  # other tests may have left some behind
+    before = batches()
+    cube.xai.hyper_noise_tunnel(model, of=of, n_samples=32, batch_size=16)
+    assert len(held) == 2 * 6
+    # The draw as it came and as the model sees it, its clone, and what flows back.
+    assert max(held) <= 4
+
+
+@pytest.mark.parametrize("invalid", [False, True])
+def test_a_baseline_of_one_spectrum_is_kept_once(invalid, monkeypatch):
+    """Painted over the cube it would be as large as that; it is, where pixels are missing."""
+    from xrxai.tensors import running
+
+    given = []
+    repeat = running.repeat
+
+    def watched(*args, **options):
+        given.append(options["baseline"])
+        return repeat(*args, **options)
+
+    monkeypatch.setattr(running, "repeat", watched)
+    cube, model = worlds.cube(invalid=invalid), worlds.model()
+    worlds.explain("hyper_noise_tunnel", cube, model, baseline=np.full(10, 0.3))
+    assert given[0].shape == (1, *cube.shape)
+    assert given[0].untyped_storage().nbytes() == 8 * (cube.size if invalid else 10)
+
+
+def test_a_gradient_that_is_a_buffer_of_the_model_is_left_alone():
+    """What autograd hands out may be the model's own: changed in place, the next one is wrong."""
+    slope = torch.full((1, 2, 3, 3), 2.0, dtype=torch.float64)
+
+    class Line(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return (x * slope).flatten(1).sum(1, keepdim=True)
+
+        @staticmethod
+        def backward(ctx, g):
+            return slope
+
+    model = xrxai.Model(Line.apply, takes="patch", targets=["K"], dtype="float64")
+    cube = worlds.cube(bands=2, y=3, x=3, invalid=False)
+    for name in ("smoothgrad", "hyper_noise_tunnel", "input_x_gradient"):
+        getattr(cube.xai, name)(model, batch_size=1)
+        assert (slope == 2).all(), name
+    found = cube.xai.smoothgrad(
+        model, of="input_x_gradient", statistic="square", n_samples=2, snr=1e9, batch_size=1
+    )
+    np.testing.assert_allclose(found.attribution[0], (2 * cube) ** 2, rtol=1e-6)
 
 
 # wrong calls

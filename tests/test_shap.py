@@ -12,6 +12,7 @@ import xarray as xr
 import xrxai
 from tests import oracles_coalitions as oracles
 from tests import worlds
+from tests.conftest import skip_or_fail
 from tests.test_bad_input import cube as plain
 from tests.test_bad_input import patch as patches
 from tests.test_bad_input import spectrum
@@ -40,15 +41,17 @@ def game(model, values, part, b=0.0):
     return oracles.game(f, x, np.where(known, b, 0.0), np.broadcast_to(part, x.shape))
 
 
-def loud(call):
-    """Run another package whatever it warns of."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return call()
-
-
 def the_shap_package():
-    return loud(lambda: pytest.importorskip("shap"))
+    with warnings.catch_warnings():
+        # shap 0.51 prepares its colour maps in the way that matplotlib 3.11 discourages.
+        warnings.filterwarnings(
+            "ignore", "The set_(bad|over|under) function will be", PendingDeprecationWarning
+        )
+        try:
+            import shap
+        except ImportError as error:
+            skip_or_fail(f"shap cannot be imported: {error}")
+    return shap
 
 
 @pytest.mark.parametrize("b", [0.0, 0.3])
@@ -186,10 +189,8 @@ def test_shap_kernel_explainer():
     def rows(x):
         return np.array([f(row) for row in x])
 
-    theirs = loud(
-        lambda: shap.KernelExplainer(rows, np.full((1, 10), 0.2)).shap_values(
-            cube.values[:, 0].T, nsamples=2**10, l1_reg=0, silent=True
-        )
+    theirs = shap.KernelExplainer(rows, np.full((1, 10), 0.2)).shap_values(
+        cube.values[:, 0].T, nsamples=2**10, l1_reg=0, silent=True
     )
     np.testing.assert_allclose(
         found.attribution[:, 0].transpose("x", "group", "target"), theirs, atol=1e-8
@@ -264,11 +265,8 @@ def test_shap_tree_explainer(table):
     x, y, cube = table
     tree = trees.DecisionTreeRegressor(max_depth=4, random_state=0).fit(x, y[:, 0])
     background = x[50:54]
-    theirs = loud(
-        lambda: shap.TreeExplainer(tree, background, feature_perturbation="interventional")(
-            x[:5], check_additivity=False
-        )
-    )
+    explainer = shap.TreeExplainer(tree, background, feature_perturbation="interventional")
+    theirs = explainer(x[:5], check_additivity=False)
     model = xrxai.Model(tree, targets=["a"])
     # Interventional values over a background are the mean over its samples as baselines.
     ours = [
@@ -449,13 +447,9 @@ def test_shap_partition_explainer():
     merges = np.array(
         [[0, 1, 1, 2], [4, 5, 1, 2], [6, 2, 2, 3], [3, 7, 2, 3], [8, 9, 3, 6]], dtype=float
     )
-
-    def run():
-        masker = shap.maskers.Partition(np.full((1, 6), 0.2), clustering=merges)
-        explainer = shap.explainers.Partition(lambda x: np.array([f(row) for row in x]), masker)
-        return explainer(cube.values[:, 0].T, max_evals=10_000, silent=True)
-
-    theirs = loud(run).values[0]
+    masker = shap.maskers.Partition(np.full((1, 6), 0.2), clustering=merges)
+    explainer = shap.explainers.Partition(lambda x: np.array([f(row) for row in x]), masker)
+    theirs = explainer(cube.values[:, 0].T, max_evals=10_000, silent=True).values[0]
     np.testing.assert_allclose(found.attribution[:, 0, 0].T, theirs, atol=1e-8)
 
 

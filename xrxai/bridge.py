@@ -387,7 +387,7 @@ def compute(
     fill = job.model.fill
     clean = _filled(x if alive.size == n else x[alive], known, fill, dtype)
     for name in [k for k in chosen if k.startswith("baseline")]:
-        chosen[name] = _filled(chosen[name], known, fill, dtype)
+        chosen[name] = _filled(chosen[name], known, fill, dtype, view=True)
     found = tensors.run.execute(
         job.kernel,
         job.model,
@@ -429,8 +429,16 @@ def _placed(static: Mapping[str, Any], tile: Tile | None) -> dict[str, Any]:
     return {k: v.at(tile) if isinstance(v, Placed) else v for k, v in static.items()}
 
 
-def _filled(values: np.ndarray, known: np.ndarray, fill: float, dtype: np.dtype[Any]) -> np.ndarray:
-    """Values where they are known, elsewhere the fill, in one new array."""
+def _filled(
+    values: np.ndarray, known: np.ndarray, fill: float, dtype: np.dtype[Any], view: bool = False
+) -> np.ndarray:
+    """Values where they are known, elsewhere the fill, in one new array.
+
+    Or, where all are known, a `view` that repeats the values there are.
+    """
+    if view and known.all():
+        shape = np.broadcast_shapes(values.shape, known.shape)
+        return np.broadcast_to(values.astype(dtype, copy=False), shape)
     out = np.full(np.broadcast_shapes(values.shape, known.shape), fill, dtype)
     np.copyto(out, values, where=known, casting="unsafe")
     return out

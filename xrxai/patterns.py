@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -276,3 +277,52 @@ def soft_mask(
         one, two = mask.take(left, axis), mask.take(np.minimum(left + 1, n - 1), axis)
         mask = one + share * (two - one)
     return mask
+
+
+_BLOCK = 64  # pixels
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Standard normal noise that belongs to places in a scene: a window sees that of the scene.
+
+    Attributes
+    ----------
+    seed : int
+        Of all draws.
+    origin : (int, int)
+        Row and column of the window's first pixel in the scene.
+    """
+
+    seed: int
+    origin: tuple[int, int] = (0, 0)
+
+    def at(self, tile: Any) -> Noise:
+        """Noise of a window, whose first pixel is at `tile.origin` of this one."""
+        (y, x), (dy, dx) = self.origin, tile.origin
+        return replace(self, origin=(y + int(dy), x + int(dx)))
+
+    def draw(self, k: int, shape: tuple[int, ...]) -> np.ndarray:
+        """Draw number k: (band,), the same everywhere, or the window's own (band, y, x)."""
+        if len(shape) == 1:
+            return np.random.default_rng([self.seed, k]).standard_normal(shape)
+        out = np.empty(shape)
+        for row, inside_y, outside_y in _blocks(self.origin[0], shape[1]):
+            for column, inside_x, outside_x in _blocks(self.origin[1], shape[2]):
+                # A window can begin above or left of the scene, a seed is never negative.
+                rng = np.random.default_rng([self.seed, k, row % 2**32, column % 2**32])
+                # The first rows of a block are the same however many are drawn.
+                block = rng.standard_normal((inside_y.stop, _BLOCK, shape[0]))
+                out[:, outside_y, outside_x] = block[inside_y, inside_x].transpose(2, 0, 1)
+        return out
+
+
+def _blocks(start: int, length: int) -> list[tuple[int, slice, slice]]:
+    """Blocks of the lattice that touch a range: number, part of the block, part of the range."""
+    found = []
+    for block in range(start // _BLOCK, (start + length - 1) // _BLOCK + 1):
+        low = max(start, block * _BLOCK)
+        high = min(start + length, (block + 1) * _BLOCK)
+        inside = slice(low - block * _BLOCK, high - block * _BLOCK)
+        found.append((block, inside, slice(low - start, high - start)))
+    return found

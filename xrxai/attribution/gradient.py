@@ -93,7 +93,7 @@ def saliency(
 def _saliency(x: Tensor, score: Score, *, absolute: bool) -> dict[str, Tensor]:
     """x (n, *f) -> attribution (n, target, *f)."""
     prediction, gradient = tensors.score.gradients(score, x)
-    return {"attribution": gradient.abs() if absolute else gradient, "prediction": prediction}
+    return {"attribution": gradient.abs_() if absolute else gradient, "prediction": prediction}
 
 
 def input_x_gradient(
@@ -168,4 +168,4 @@ def input_x_gradient(
 def _input_x_gradient(x: Tensor, score: Score) -> dict[str, Tensor]:
     """x (n, *f) -> attribution (n, target, *f)."""
     prediction, gradient = tensors.score.gradients(score, x)
-    return {"attribution": x[:, None] * gradient, "prediction": prediction}
+    return {"attribution": gradient.mul_(x[:, None]), "prediction": prediction}

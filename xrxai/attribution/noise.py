@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
 
-from xrxai import tensors
+from xrxai import patterns, tensors
 from xrxai.attribution.gradient import _input_x_gradient, _saliency
 from xrxai.attribution.integrated import _integrated_gradients
 from xrxai.errors import at_least, choice
@@ -31,10 +31,12 @@ Statistic = Literal["mean", "square", "variance"]
 
 @dataclass(frozen=True)
 class _Method:
-    """A gradient method that can be repeated: its kernel, and which options it takes."""
+    """A gradient method that can be repeated: target by target, and which options it takes."""
 
     kernel: Callable[..., Mapping[str, Any]]
+    each: Callable[..., Iterator[Tensor]]
     static: Mapping[str, Any]
+    times_x: bool = False
     steps: bool = False
     baseline: bool = False
 
@@ -43,11 +45,28 @@ class _Method:
         return n_steps + 2 if self.steps else 1
 
 
+def _each_gradient(x: Tensor, score: Score) -> Iterator[Tensor]:
+    """x (n, *f) -> gradient (n, *f), target by target; as it is, or to be multiplied by x."""
+    return tensors.score.each_gradient(score, x)
+
+
+def _each_integrated_gradients(
+    x: Tensor, score: Score, *, baseline: Tensor, n_steps: int, rule: str
+) -> Iterator[Tensor]:
+    """x, baseline (n or 1, *f) -> attribution (n, *f), target by target, made in one."""
+    found = _integrated_gradients(x, score, baseline=baseline, n_steps=n_steps, rule=rule)
+    yield from found["attribution"].unbind(1)
+
+
 _METHODS = {
-    "saliency": _Method(_saliency, {"absolute": False}),
-    "input_x_gradient": _Method(_input_x_gradient, {}),
+    "saliency": _Method(_saliency, _each_gradient, {}),
+    "input_x_gradient": _Method(_input_x_gradient, _each_gradient, {}, times_x=True),
     "integrated_gradients": _Method(
-        _integrated_gradients, {"rule": "gauss_legendre"}, steps=True, baseline=True
+        _integrated_gradients,
+        _each_integrated_gradients,
+        {"rule": "gauss_legendre"},
+        steps=True,
+        baseline=True,
     ),
 }
 _STATISTICS = {"mean": "mean", "square": "mean square", "variance": "variance"}
@@ -77,7 +96,8 @@ def smoothgrad(
 
     Costs `n_samples` times what the method `of` costs, and one forward pass for the score.
     All samples share the draws: for models that take a spectrum, a draw is one spectrum of
-    noise, which all pixels get at their own level.
+    noise, which all pixels get at their own level; for models that take a patch, noise belongs
+    to the place in the cube.
 
     Parameters
     ----------
@@ -159,7 +179,7 @@ def smoothgrad(
         n_steps,
         n_samples,
         inputs={"level": level, "keep": case.valid},
-        static={"relative": relative, "n_samples": n_samples, "seed": seed},
+        static={"relative": relative, "n_samples": n_samples, "noise": patterns.Noise(seed)},
         options={"noise": noise if snr is None else None, "snr": levels.describe(snr)},
         seed=seed,
         device=device,
@@ -186,7 +206,7 @@ def _smoothgrad(
     keep: Tensor,
     relative: bool,
     n_samples: int,
-    seed: int,
+    noise: patterns.Noise,
     repeat: Repeat,
     baseline: Tensor | None = None,
 ) -> dict[str, Tensor]:
@@ -194,14 +214,16 @@ def _smoothgrad(
     prediction = score.clean(x)
 
     def draw(j: list[int]) -> Tensor:
-        each = (np.random.default_rng([seed, k]).standard_normal(tuple(x.shape[1:])) for k in j)
-        return x.new_tensor(np.stack(list(each)))
+        made = x.new_empty((len(j), *x.shape[1:]))
+        for one, k in zip(made, j, strict=True):
+            one[:] = x.new_tensor(noise.draw(k, tuple(x.shape[1:])))
+        return made
 
-    def apply(i: Tensor, noise: Tensor) -> Tensor:
+    def apply(i: slice, drawn: Tensor) -> Tensor:
         sigma = tensors.score.rows_of(level, i) * tensors.score.rows_of(keep, i)
         if relative:
-            sigma = sigma * x[i].abs()
-        return x[i].unsqueeze(1) + sigma.unsqueeze(1) * noise
+            sigma = x[i].abs().mul_(sigma)
+        return x[i].unsqueeze(1).addcmul(sigma.unsqueeze(1), drawn)
 
     found = tensors.running.repeat(
         x, score, repeat, draw=draw, apply=apply, n_samples=n_samples, baseline=baseline
@@ -234,7 +256,9 @@ def _explain(
         options["baseline"] = baselines.describe(baseline)
     if method.steps:
         options["n_steps"] = n_steps
-    repeat = tensors.running.Repeat(method.kernel, given, statistic, method.baseline)
+    repeat = tensors.running.Repeat(
+        method.each, given, statistic, times_x=method.times_x, baseline=method.baseline
+    )
     return explain(
         case.giving(_outputs(method, statistic)),
         evaluations=1 + n_samples * method.cost(n_steps),

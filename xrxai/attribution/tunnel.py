@@ -201,7 +201,7 @@ def _hyper_noise_tunnel(
     def draw(j: list[int]) -> Tensor:
         return table[j]
 
-    def apply(i: Tensor, kept: Tensor) -> Tensor:
+    def apply(i: slice, kept: Tensor) -> Tensor:
         gone = tensors.score.rows_of(baseline, i)
         return x[i].unsqueeze(1).where(kept, gone.unsqueeze(1))
 

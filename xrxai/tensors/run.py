@@ -271,7 +271,10 @@ def execute(
 
         def tensor(array: np.ndarray) -> Tensor:
             dtype = runner.dtype if array.dtype.kind == "f" else None
-            return torch.as_tensor(np.ascontiguousarray(array), dtype=dtype, device=runner.device)
+            # What repeats along an axis is kept once there: a baseline is often one spectrum.
+            once = array[tuple(slice(None if step else 1) for step in array.strides)]
+            own = np.require(once, None, ["C", "W"])
+            return torch.as_tensor(own, dtype=dtype, device=runner.device).expand(array.shape)
 
         w = None if weight is None else tensor(weight.astype(x.dtype))
         c = None if core is None else tensor(core)

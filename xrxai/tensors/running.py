@@ -1,8 +1,9 @@
-"""A kernel on many draws, of which mean and spread are kept: one pass, never negative."""
+"""A gradient method on many draws, of which mean and spread are kept: one pass, never negative."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,57 +11,69 @@ import torch
 from torch import Tensor
 
 from xrxai.tensors.run import batches
-from xrxai.tensors.score import Score, rows_of
+from xrxai.tensors.score import Score, in_a_row, rows_of
+
+_AT_ONCE = 2**17  # values
 
 
 class Running:
-    """Moments of draws for samples (n, target, *f), which come in any batches.
+    """Moments of draws for samples like x (n, *f), (n, target, *f), which come in any batches.
 
     E[a²] - E[a]² loses every digit when the spread is small beside the mean; here the squares
     are of distances from the running mean (Welford 1962, doi:10.1080/00401706.1962.10490022).
-    Memory is that of two results, whatever the number of draws.
+    Memory is that of two results, whatever the number of draws. Every sample gets every draw,
+    so weight (draw, *f), 0 or 1, says for all of them how many there were.
     """
 
-    def __init__(self, like: Tensor) -> None:
-        self.mean = torch.zeros_like(like)
-        self._squares = torch.zeros_like(like)
-        self._count = torch.zeros_like(like[:, :1])
+    def __init__(self, x: Tensor, n_targets: int, weight: Tensor) -> None:
+        self._mean = x.new_zeros((x.shape[0], n_targets, *x.shape[1:]))
+        self._squares = torch.zeros_like(self._mean)
+        weight = weight.expand(-1, x.shape[1], *[-1] * (x.ndim - 2))
+        self._counts = weight.cumsum(0)
+        self._share = weight / self._counts.clamp(min=1)
+        self._rest = weight - self._share
+        self._count = torch.zeros_like(weight[0])
 
-    def push(self, of: Tensor, values: Tensor, weight: Tensor | None = None) -> None:
-        """Add one draw of the samples `of`: values (len(of), target, *f), weight (*f) 0 or 1."""
-        one = torch.ones_like(values[:, :1]) if weight is None else weight.expand_as(values[:, :1])
-        count = self._count[of] + one
-        before = self.mean[of]
-        away = (values - before) * one
-        mean = before + away / count.clamp(min=1)
-        self._squares[of] += away * (values - mean)
-        self._count[of], self.mean[of] = count, mean
+    def push(self, draw: int, target: int, at: tuple[slice, slice], values: Tensor) -> None:
+        """Add draw number `draw` at some samples and bands, which had all before.
 
-    @property
-    def variance(self) -> Tensor:
-        """Of the draws themselves (divided by their number)."""
-        return self._squares / self._count.clamp(min=1)
+        The values (rows, bands, ...) are changed.
+        """
+        rows, bands = at
+        mean = self._mean[rows, target, bands]
+        away = values.sub_(mean)
+        mean.addcmul_(away, self._share[draw, bands])
+        self._squares[rows, target, bands].addcmul_(away.square_(), self._rest[draw, bands])
+        self._count = self._counts[draw]
 
-    @property
-    def standard_error(self) -> Tensor:
-        """Of the mean, were the draws to be made anew; NaN below two draws."""
-        free = self._count - 1
-        error = (self._squares / (free * self._count)).sqrt()
-        return error.masked_fill(free < 1, torch.nan)
+    def finish(self, statistic: str) -> dict[str, Tensor]:
+        """Mean, or variance of the draws themselves, and error of the mean: in place, once.
 
-    @property
-    def seen(self) -> Tensor:
-        """Whether there was a draw at all: (n, 1, *f)."""
-        return self._count > 0
+        The error is that of draws made anew, NaN below two; both are NaN where there was none.
+        """
+        count = self._count
+        if statistic == "variance":
+            variance = self._squares.div_(count.clamp(min=1))
+            return {"attribution": variance.masked_fill_(count == 0, torch.nan)}
+        error = self._squares.div_((count - 1).clamp(min=1) * count.clamp(min=1)).sqrt_()
+        return {
+            "attribution": self._mean.masked_fill_(count == 0, torch.nan),
+            "standard_error": error.masked_fill_(count < 2, torch.nan),
+        }
 
 
 @dataclass(frozen=True)
 class Repeat:
-    """A gradient kernel, its options, and what is told of its answers: a statistic."""
+    """A gradient method, its options, and what is told of its answers: a statistic.
 
-    kernel: Callable[..., Mapping[str, Any]]
+    each(x, score, **static) gives the attribution (n, *f) of one target after the other, to be
+    multiplied by x where that is asked for.
+    """
+
+    each: Callable[..., Iterator[Tensor]]
     static: Mapping[str, Any]
     statistic: str
+    times_x: bool
     baseline: bool
 
 
@@ -70,39 +83,49 @@ def repeat(
     how: Repeat,
     *,
     draw: Callable[[list[int]], Tensor],
-    apply: Callable[[Tensor, Tensor], Tensor],
+    apply: Callable[[slice, Tensor], Tensor],
     n_samples: int,
     baseline: Tensor | None,
     weight: Tensor | None = None,
     pairs: bool = False,
 ) -> dict[str, Tensor]:
-    """Run a kernel on draws of the samples, and keep statistics of its answers only.
+    """Run a method on draws of the samples, and keep statistics of its answers only.
 
     draw(j) is what the draws j share, apply(i, that) the samples i under it (i, j, *f); weight
     (n_samples, *f) is 0 where a draw does not count. `pairs` of draws count as one.
     """
     n = x.shape[0]
-    seen = Running(x.new_zeros((n, score.n_targets, *x.shape[1:])))
-    batch = score.batch(x)
+    batch, step = score.batch(x), 2 if pairs else 1
+    if weight is None:
+        weight = x.new_ones((n_samples // step, *[1] * (x.ndim - 1)))
+    seen = Running(x, score.n_targets, weight)
     at_once = max(1, batch // n)
+
+    def parts(rows: int) -> list[slice]:
+        """Bands to be added at once: what is made on the way is small, and stays in the cache."""
+        width = max(1, _AT_ONCE // (rows * x[0, 0].numel()))
+        return [slice(b, b + width) for b in range(0, x.shape[1], width)]
+
     # Draws outside, samples inside: what a draw shares is made once.
-    for j in batches(n_samples, at_once + at_once % 2 if pairs else at_once, x.device):
-        shared = draw(j.tolist())
+    for j in batches(n_samples, at_once + at_once % step, x.device):
+        draws = j.tolist()
+        shared = draw(draws)
         for i in batches(n, batch // len(j), x.device):
-            rows = i.repeat_interleave(len(j))
+            made_of, rows = i.repeat_interleave(len(j)), in_a_row(i)
             given = dict(how.static)
             if how.baseline and baseline is not None:
-                given["baseline"] = rows_of(baseline, rows)
-            found = how.kernel(apply(i, shared).flatten(0, 1), score.descend(rows), **given)
-            values = found["attribution"].unflatten(0, (len(i), len(j)))
-            if how.statistic == "square":
-                values = values**2
-            if pairs:
-                values = values.unflatten(1, (len(j) // 2, 2)).mean(2)
-            for k in range(values.shape[1]):
-                seen.push(i, values[:, k], None if weight is None else weight[j[k]])
-    value = seen.variance if how.statistic == "variance" else seen.mean
-    out = {"attribution": value.masked_fill(~seen.seen, torch.nan)}
-    if how.statistic != "variance":
-        out["standard_error"] = seen.standard_error
-    return out
+                given["baseline"] = rows_of(baseline, made_of)
+            drawn = apply(rows, shared).flatten(0, 1)
+            each = how.each(drawn, score.descend(made_of), **given)
+            drawn = drawn.unflatten(0, (len(i), len(j)))
+            for target in range(score.n_targets):  # enumerate would hold one while the next is made
+                values = next(each).unflatten(0, (len(i), len(j)))
+                for k, bands in itertools.product(range(0, len(j), step), parts(len(i))):
+                    here = (slice(None), slice(k, k + step), bands)
+                    one = values[here] * drawn[here] if how.times_x else values[here]
+                    one = one.square() if how.statistic == "square" else one
+                    seen.push(draws[k] // step, target, (rows, bands), one.mean(1))
+                del values, one  # which can be a view of them
+            del drawn, each  # with the graph
+        del shared
+    return seen.finish(how.statistic)

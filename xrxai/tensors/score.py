@@ -163,7 +163,12 @@ def _sum(counted: Tensor) -> Tensor:
     return counted.sum((2, 3), dtype=wide)
 
 
-def rows_of(array: Tensor, i: Tensor) -> Tensor:
+def in_a_row(i: Tensor) -> slice:
+    """Positions i, each one more than the last, as a slice: a view, where an index would copy."""
+    return slice(int(i[0]), int(i[-1]) + 1)
+
+
+def rows_of(array: Tensor, i: Tensor | slice) -> Tensor:
     """Rows of the samples i, or the one row of all."""
     return array[i] if array.shape[0] > 1 else array
 
@@ -212,16 +217,15 @@ def slopes(score: Score, s: Tensor, at: Tensor, targets: Sequence[int] | None = 
 
 
 def _one_by_one(
-    score: Score, s: Tensor, at: Tensor, targets: Sequence[int] | None
+    score: Score, s: Tensor, at: Tensor, targets: Sequence[int] | None = None
 ) -> Iterator[Tensor]:
     """Gradient of one target after the other: each is as large as the batch, so drop it first."""
     chosen = range(s.shape[1]) if targets is None else targets
     for done, k in enumerate(chosen, start=1):
         # Summing over the batch costs one product for all samples: they do not mix.
         keep = done < len(chosen)
-        (g,) = torch.autograd.grad(s[:, k].sum(), at, retain_graph=keep, materialize_grads=True)
-        yield g
-        del g
+        own = s[:, k].sum()
+        yield torch.autograd.grad(own, at, retain_graph=keep, materialize_grads=True)[0]
 
 
 def _finite(score: Score, g: Tensor) -> Tensor:
@@ -238,12 +242,32 @@ def _finite(score: Score, g: Tensor) -> Tensor:
 def gradients(score: Score, x: Tensor) -> tuple[Tensor, Tensor]:
     """Scores (n, target) and gradients (n, target, *f) at the samples themselves."""
     out = torch.empty((x.shape[0], score.n_targets), dtype=score.dtype, device=x.device)
-    slopes = torch.empty(
-        (x.shape[0], score.n_targets, *x.shape[1:]), dtype=x.dtype, device=x.device
-    )
+    slopes = x.new_empty((x.shape[0], score.n_targets, *x.shape[1:]))
     for i in batches(x.shape[0], score.batch(x), x.device):
-        out[i], slopes[i] = gradient(score, x[i], i, clean=True)
+        rows = in_a_row(i)
+        at, s = _followed(score, x[rows], i, clean=True)
+        out[rows] = s.detach()
+        each = _one_by_one(score, s, at)
+        for k in range(score.n_targets):
+            slopes[rows, k] = _finite(score, next(each))
     return out, slopes
+
+
+def each_gradient(score: Score, x: Tensor) -> Iterator[Tensor]:
+    """Gradient (n, *f) at the samples of one target after the other.
+
+    The next one is made when it is asked for: who drops what came holds one at a time. It may be
+    one number seen many times, or a buffer of the model: not to be changed.
+    """
+    parts = []
+    for i in batches(x.shape[0], score.batch(x), x.device):
+        at, s = _followed(score, x[in_a_row(i)], i, clean=False)
+        parts.append(_one_by_one(score, s, at))
+    for _ in range(score.n_targets):
+        if len(parts) == 1:
+            yield _finite(score, next(parts[0]))
+        else:
+            yield torch.cat([_finite(score, next(each)) for each in parts])
 
 
 def mean_gradient(
@@ -275,8 +299,8 @@ def gradient_along(
     at = torch.as_tensor(nodes, dtype=end.dtype, device=end.device)
     share = torch.as_tensor(weights, dtype=end.dtype, device=end.device)
     n = len(samples)
-    in_a_row = int(samples[-1]) - int(samples[0]) == n - 1  # a view, where an index would copy
-    rows = slice(int(samples[0]), int(samples[-1]) + 1) if in_a_row else samples
+    run = in_a_row(samples)
+    rows = run if run.stop - run.start == n else samples
     here, there = start[rows], end[rows]
     n_targets = score.n_targets if targets is None else len(targets)
     total = end.new_zeros((n, n_targets, *end.shape[1:])) if into is None else into
@@ -285,8 +309,9 @@ def gradient_along(
         way = torch.lerp(here.unsqueeze(1), there.unsqueeze(1), step).flatten(0, 1)
         way, s = _followed(score, way, samples.repeat_interleave(len(j)), clean=False)
         weight = share[j].expand(n, 1, -1)
-        for k, g in enumerate(_one_by_one(score, s, way, targets)):
+        each = _one_by_one(score, s, way, targets)
+        for k in range(n_targets):  # enumerate would hold a gradient while the next is made
             part = total[:, k].flatten(1)
-            part.unsqueeze(1).baddbmm_(weight, g.reshape(n, len(j), -1))
+            part.unsqueeze(1).baddbmm_(weight, next(each).reshape(n, len(j), -1))
             _finite(score, part)
     return total
