@@ -28,13 +28,17 @@ class Output:
 
 @dataclass(frozen=True)
 class Spec:
-    """The record of a kernel: outputs, needs, where it comes from, what its method is called."""
+    """The record of a kernel: outputs, needs, where it comes from, what its method is called.
+
+    `alone` is for kernels that let others' code at the user's own network: one runs at a time.
+    """
 
     outputs: Mapping[str, Output]
     needs: Literal["gradient", "forward"]
     spatial: bool
     references: tuple[str, ...]
     method: str
+    alone: bool = False
 
 
 PREDICTION = Output(("target",), "score at the input")
@@ -50,6 +54,7 @@ def spec(
     references: tuple[str, ...],
     spatial: bool = False,
     method: str | None = None,
+    alone: bool = False,
 ) -> Callable[[Kernel], Kernel]:
     """Attach a `Spec` to a kernel; every kernel also returns its score and its cost.
 
@@ -59,7 +64,7 @@ def spec(
     def attach(kernel: Kernel) -> Kernel:
         everything = {**outputs, "prediction": PREDICTION, "model_evaluations": EVALUATIONS}
         name = method or kernel.__name__.lstrip("_")
-        record = Spec(everything, needs, spatial, references, name)
+        record = Spec(everything, needs, spatial, references, name, alone)
         kernel.spec = record  # type: ignore[attr-defined]
         return kernel
 

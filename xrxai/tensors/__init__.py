@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from xrxai.tensors import (
         cam,
+        device,
         foreign,
         greedy,
         hooks,
         integrate,
+        memory,
         paths,
         perturb,
+        replica,
         rules,
         run,
         running,
@@ -24,12 +27,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "cam",
+    "device",
     "foreign",
     "greedy",
     "hooks",
     "integrate",
+    "memory",
     "paths",
     "perturb",
+    "replica",
     "rules",
     "run",
     "running",
