@@ -309,13 +309,17 @@ def test_methods_of_others_and_callables_get_the_users_network(replicas):
     assert net.training
 
 
-def test_transformers_show_their_layers_without_a_switch_for_all_threads():
-    """The switch of the fused way is global: a second thread would find it as the first left it."""
+def test_transformers_take_no_fused_way_and_no_switch_of_all_threads_is_turned(monkeypatch):
+    """A second thread would find the switch of torch as the first had left it."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        layer = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True, dropout=0.0)
-        net = nn.Sequential(layer, nn.Flatten(), nn.Linear(16, 2)).eval()
-    seen = []
+        layers = [nn.TransformerEncoderLayer(4, 2, 8, batch_first=True) for _ in range(2)]
+        net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(16, 2))
+    seen, fused = [], []
+    own = torch._transformer_encoder_layer_fwd
+    monkeypatch.setattr(
+        torch, "_transformer_encoder_layer_fwd", lambda *a, **k: fused.append(1) or own(*a, **k)
+    )
 
     def answer(x):
         seen.append(torch.backends.mha.get_fastpath_enabled())
@@ -323,9 +327,13 @@ def test_transformers_show_their_layers_without_a_switch_for_all_threads():
 
     model = xrxai.Model(answer, takes="patch", targets=["a", "b"])
     cube = xr.DataArray(np.random.default_rng(0).uniform(size=(4, 2, 2)), dims=("band", "y", "x"))
-    found = cube.xai.grad_cam(model, layer="0.self_attn", positive=False)
+    found = cube.xai.grad_cam(model, layer="1.norm1", positive=False)
     assert float(abs(found.attribution).max()) > 0
-    assert seen == [True]
+    assert set(seen) == {True}
+    assert not fused
+    with torch.no_grad():
+        net.eval()(torch.ones(1, 4, 4))
+    assert fused  # so there is a way to be avoided
 
 
 # ------------------------------------------------------------------------------ out of memory
@@ -426,7 +434,7 @@ def test_out_of_memory_inside_prepare_and_others_methods():
 
     def prepare(x):
         rows.append(len(x))
-        return x if len(x) < 3 else no_cpu_memory()
+        return x if len(x) < 3 or not x.requires_grad else no_cpu_memory()
 
     net = worlds.PatchNet().double()
     options = {"takes": "patch", "targets": worlds.TARGETS}
