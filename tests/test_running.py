@@ -220,6 +220,19 @@ def test_another_device_is_reached_once_per_key():
     assert replica.own(net, "other", CPU, there) is not made[0]
 
 
+def test_what_has_no_replica_is_moved_and_unpacked_once_per_key():
+    net, there = reaching_out("closure"), torch.device("meta")
+    assert replica.own(net, "k", CPU, there) is None
+    made = replica.moved(net, net, "k", there)
+    assert made is replica.moved(net, net, "k", there)
+    assert made is not replica.moved(net, net, None, there)
+    assert {p.device.type for p in made.parameters()} == {"meta"}
+    assert {p.device.type for p in net.parameters()} == {"cpu"}
+    program = torch.export.export(nn.Linear(4, 2), (torch.ones(2, 4),))
+    assert replica.program(program, "k") is replica.program(program, "k")
+    assert replica.program(program, "k") is not replica.program(program, None)
+
+
 @pytest.mark.parametrize("kind", ["patch", "map"])
 def test_methods_beside_each_other_in_threads(replicas, kind):
     """Four methods, four threads, one network: the bits of one after the other."""
@@ -393,13 +406,29 @@ def test_out_of_memory_halves_the_batch(short, name, lazy, replicas):
 
 def test_what_is_remembered_is_values_so_smaller_samples_get_larger_batches():
     model = xrxai.Model(nn.Identity(), takes="spectrum", targets=["a"])
-    memory.shrink(model, CPU, 8, 100, "", [])
+    memory.shrink(model, CPU, (8, 100), None, "", [])
     with run.session(model, None, 50) as runner:
         assert runner.batch(torch.ones(1, 100)) == 4
         assert runner.batch(torch.ones(1, 10)) == 40
         assert runner.batch(torch.ones(1, 1000)) == 1
     with run.session(model, None, 2) as runner:
         assert runner.batch(torch.ones(1, 10)) == 2
+
+
+def test_threads_that_fail_together_halve_once():
+    model = xrxai.Model(nn.Linear(3, 1), takes="spectrum", targets=["a"])
+    for _ in range(4):
+        memory.shrink(model, CPU, (2, 100), None, "", [])
+    assert memory.limit(model, CPU) == 100
+    with raises_exactly(
+        ModelError,
+        "The model Linear ran out of memory on cpu: batches of 2, 1 were tried, and the last "
+        "cannot be halved. No. Give it less at once: smaller chunks or a smaller patch. Or type "
+        "device='cuda' or Model(..., autocast='bfloat16').",
+    ):
+        memory.shrink(model, CPU, (1, 100), 100, "No.", [2])
+    with pytest.raises(ModelError, match="on cuda:0 before it was called"):
+        memory.shrink(model, torch.device("cuda:0"), (0, 1), None, "No.", [])
 
 
 def test_progress_counts_a_failed_pass_once(monkeypatch):
@@ -421,8 +450,8 @@ def test_out_of_memory_with_one_sample():
         ModelError,
         "The model Small ran out of memory on cpu: batches of 4, 2, 1 were tried, and the last "
         "cannot be halved. OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. Give "
-        "it less at once: smaller chunks or a smaller patch. Or type device='cuda' or "
-        "Model(..., autocast='bfloat16').",
+        "it less at once: smaller chunks or a smaller patch. Or type device='cuda' where there is "
+        "more memory.",
     ):
         cube.xai.saliency(model)
 

@@ -64,6 +64,7 @@ class _Own(threading.local):
 _own = _Own()
 # Of an accelerator all threads share one copy, since only one of them runs there at a time.
 _on_device = _Kept(2)
+_programs = _Kept(4)
 
 
 def own(
@@ -79,27 +80,31 @@ def own(
         return made if made is None or here == there else made.to(there)
 
     with SHARED:
-        found = _on_device.get(module, (key, str(there)), make)
-        if found is None or there.type != "cpu":
-            return found
+        copied: nn.Module | None = _on_device.get(module, (key, str(there)), make)
+    if copied is None or there.type != "cpu":
+        return copied
     # Brought to the memory of the CPU once, and from there each thread has its own.
-    moved = found
-    found = _own.kept.get(moved, key, lambda: replica(moved))
+    found = _own.kept.get(copied, key, lambda: replica(copied))
     return found
 
 
-def once(source: Any, key: Hashable | None, what: str, make: Callable[[], Any]) -> Any:
-    """What is made of `source` once per process and key, or anew without one."""
-    if key is None:
-        return make()
-    with SHARED:
-        return _on_device.get(source, (key, what), make)
+def program(source: Any, key: Hashable | None) -> nn.Module:
+    """The module of a program of torch.export, made once per key."""
+    made: nn.Module = source.module() if key is None else _programs.get(source, key, source.module)
+    return made
 
 
-def elsewhere(module: nn.Module, there: torch.device) -> nn.Module:
-    """A copy of the network on another device."""
-    made = replica(module)  # without copying the weights where they are
-    return (copy.deepcopy(module) if made is None else made).to(there)
+def moved(source: Any, module: nn.Module, key: Hashable | None, there: torch.device) -> nn.Module:
+    """A copy on another device of what `source` runs as, made once per key."""
+
+    def make() -> nn.Module:
+        made = replica(module)  # without copying the weights where they are
+        return (copy.deepcopy(module) if made is None else made).to(there)
+
+    made: nn.Module = (
+        make() if key is None else _on_device.get(source, (key, str(there), "lent"), make)
+    )
+    return made
 
 
 def replica(module: nn.Module) -> nn.Module | None:

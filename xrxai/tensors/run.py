@@ -33,7 +33,7 @@ class Runner:
         self._batch = batch
         # Once per run, so that the batches of a run are of one size.
         self._room = devices.room(device)
-        self._limit = memory.limit(model, device)
+        self.limit = memory.limit(model, device)
         # The largest call so far: rows, and values of one.
         self.most = (0, 1)
 
@@ -43,8 +43,8 @@ class Runner:
         size = self._batch
         if size is None:
             size = min(4096, self._room // (values * x.element_size()))
-        if self._limit is not None:
-            size = min(size, self._limit // values)
+        if self.limit is not None:
+            size = min(size, self.limit // values)
         return max(1, size)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -205,13 +205,11 @@ def session(
     with replica.SHARED, devices.turn(there):
         module = model.forward
         if model.is_program:
-            module = replica.once(model.forward, key, "module", model.forward.module)
+            module = replica.program(model.forward, key)
         networks = [module] if model.is_program else model.networks()
         if isinstance(module, torch.nn.Module) and there != here:
             source = module
-            module = replica.once(
-                model.forward, key, str(there), lambda: replica.elsewhere(source, there)
-            )
+            module = replica.moved(model.forward, source, key, there)
             networks = [module]
         with replica.lent(networks):
             yield Runner(model, module, there, dtype, batch)
@@ -293,9 +291,10 @@ def execute(
         # Here and not above: a caught error holds the tensors of the frames that it passed.
         if tick is not None:
             tick(-ticked)
-        rows, values = (0, 1) if runner is None else runner.most
-        there = devices.chosen(model, device)
-        memory.shrink(model, there, rows, values, told, tried)
+        most, known = (0, 1), None
+        if runner is not None:
+            most, known = runner.most, runner.limit
+        memory.shrink(model, devices.chosen(model, device), most, known, told, tried)
 
 
 def _run(
