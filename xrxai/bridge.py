@@ -6,7 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,7 @@ class Job:
     tiles: Tiles = "alone"
     grid: Grid | None = None
     mean: bool = False  # over the pixels that count, in place of the sum
+    token: str | None = None  # of a run in blocks, whose threads run beside each other
 
     def dims(self, name: str) -> tuple[str, ...]:
         """Dims of an output after the sample's own."""
@@ -157,6 +158,17 @@ def workers() -> int:
     if scheduler in ("sync", "synchronous", "single-threaded"):
         return 1
     return int(dask.config.get("num_workers", None) or CPU_COUNT)
+
+
+def _beside() -> int:
+    """Blocks that run at the same time in this process."""
+    if "distributed" in sys.modules:
+        import distributed
+
+        with contextlib.suppress(ValueError):  # no worker
+            worker: Any = distributed.get_worker()
+            return int(worker.state.nthreads)
+    return workers()
 
 
 def measured(array: Any) -> tuple[float, int]:
@@ -281,7 +293,7 @@ def _graph(
         block,
         samples,
         *arguments,
-        job=job,
+        job=replace(job, token=token),
         names=names,
         concatenate=True,
         dtype=object,
@@ -318,6 +330,7 @@ def _graph(
 
 
 def _block(*arrays: np.ndarray, job: Job, names: tuple[str, ...]) -> dict[str, Any]:
+    tensors.run.share_cores(_beside())
     whole = dict(zip(names, arrays, strict=True))
     n_axes = arrays[0].ndim - (1 if job.model.takes == "spectrum" else 3)
     tile = None
@@ -328,6 +341,7 @@ def _block(*arrays: np.ndarray, job: Job, names: tuple[str, ...]) -> dict[str, A
 
 
 def _tile(*arrays: np.ndarray, job: Job, names: tuple[str, ...]) -> dict[str, Any]:
+    tensors.run.share_cores(_beside())
     *given, row, column = arrays
     assert job.grid is not None  # only tiled runs come here
     tile = job.grid.tile(int(row[0]), int(column[0]))
@@ -400,6 +414,7 @@ def compute(
         device=job.device,
         batch_size=job.batch_size,
         tick=tick,
+        replica=job.token,
     )
     out = {}
     for name in job.outputs:

@@ -45,7 +45,10 @@ class Output:
 
 @dataclass(frozen=True)
 class Spec:
-    """The record of a kernel: outputs, needs, where it comes from, what its method is called."""
+    """The record of a kernel: outputs, needs, where it comes from, what its method is called.
+
+    `alone` is for kernels that let others' code at the user's own network: one runs at a time.
+    """
 
     outputs: Mapping[str, Output]
     needs: Literal["gradient", "forward"]
@@ -53,6 +56,7 @@ class Spec:
     references: tuple[str, ...]
     method: str
     tiles: Tiles = "alone"
+    alone: bool = False
 
 
 PREDICTION = Output(("target",), "score at the input")
@@ -69,6 +73,7 @@ def spec(
     spatial: bool = False,
     method: str | None = None,
     tiles: Tiles = "alone",
+    alone: bool = False,
 ) -> Callable[[Kernel], Kernel]:
     """Attach a `Spec` to a kernel; every kernel also returns its score and its cost.
 
@@ -78,7 +83,7 @@ def spec(
     def attach(kernel: Kernel) -> Kernel:
         everything = {**outputs, "prediction": PREDICTION, "model_evaluations": EVALUATIONS}
         name = method or kernel.__name__.lstrip("_")
-        record = Spec(everything, needs, spatial, references, name, tiles)
+        record = Spec(everything, needs, spatial, references, name, tiles, alone)
         kernel.spec = record  # type: ignore[attr-defined]
         return kernel
 

@@ -240,6 +240,7 @@ def _options(options: Any, method: str, named: set[str], more: bool) -> dict[str
     {"attribution": Output(("target", "features"), "attribution")},
     needs="forward",
     references=("Kokhlikyan et al. 2020, arXiv:2009.07896",),
+    alone=True,  # it may hold layers of the network, and draw from the global generators
 )
 def _captum(
     x: Tensor,

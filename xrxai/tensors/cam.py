@@ -32,8 +32,9 @@ def grad_cam(
                 f"the answer."
             )
         slope = slopes(score, s, leaf)
-        a = _placed(leaf.detach(), 0, len(grid), tokens, layer)
-        g = _placed(slope, 1, len(grid), tokens, layer)
+        # Under autocast the layer works in a lower precision than the map.
+        a = _placed(leaf.detach().to(x.dtype), 0, len(grid), tokens, layer)
+        g = _placed(slope.to(x.dtype), 1, len(grid), tokens, layer)
         small = torch.einsum("nkc,nc...->nk...", g.flatten(3).mean(3), a)
         maps[i] = score.runner.on_grid(small.clamp(min=0) if positive else small, grid)
         prediction[i] = s.detach()

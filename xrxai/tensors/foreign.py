@@ -14,7 +14,7 @@ from torch import Tensor
 
 from xrxai.errors import ModelError, OptionError, XrxaiError
 from xrxai.model import Model
-from xrxai.tensors import hooks
+from xrxai.tensors import hooks, memory
 from xrxai.tensors.run import batches
 from xrxai.tensors.score import Score
 
@@ -183,6 +183,8 @@ def _asked(made: Any, inputs: Tensor, target: int, options: dict[str, Any]) -> A
     except XrxaiError:
         raise
     except Exception as error:
+        if memory.ran_out(error):
+            raise
         raise ModelError(
             f"The method {type(made).__name__} failed: {_told(error)} "
             f"Check options= and what the method asks of a network."

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor
+from torch.overrides import BaseTorchFunctionMode
 
 from xrxai.errors import ModelError, OptionError
 from xrxai.model import Model
@@ -129,14 +130,13 @@ def cut(part: torch.nn.Module) -> Iterator[list[Tensor]]:
         onward = leaf.clone()
         return type(output)([onward, *output[1:]]) if several else onward  # type: ignore
 
-    # Without a gradient yet, transformer layers would take a fused way past their own parts.
-    fused = torch.backends.mha.get_fastpath_enabled()
     handle = part.register_forward_hook(hook)
     try:
-        torch.backends.mha.set_fastpath_enabled(False)
-        yield leaves
+        # Without a gradient yet, transformer layers would take a fused way past their own parts,
+        # but not under a mode. The switch in torch.backends.mha is one for all threads.
+        with BaseTorchFunctionMode():
+            yield leaves
     finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
         handle.remove()
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import copy
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, NoReturn
 
 import numpy as np
@@ -13,15 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xrxai.errors import ModelError, OptionError
+from xrxai.errors import ModelError
 from xrxai.model import Model
+from xrxai.tensors import device as devices
+from xrxai.tensors import memory, replica
+from xrxai.tensors.device import share_cores
 
-# Evaluation mode and frozen parameters are state of a shared module: one run at a time.
-_ONE_AT_A_TIME = threading.RLock()
-
-# Larger temporaries cost more in page faults than a larger batch saves (benchmarks); a GPU wants
-# to be filled.
-_INPUT_BYTES = {"cpu": 4 * 2**20, "cuda": 256 * 2**20}
+__all__ = ["Runner", "batches", "dtype_of", "execute", "session", "share_cores"]
 
 
 class Runner:
@@ -35,27 +31,40 @@ class Runner:
         self.device = device
         self.dtype = dtype
         self._batch = batch
+        # Once per run, so that the batches of a run are of one size.
+        self._room = devices.room(device)
+        self.limit = memory.limit(model, device)
+        # The largest call so far: rows, and values of one.
+        self.most = (0, 1)
 
     def batch(self, x: Tensor) -> int:
         """Samples shaped like those of x that one call of the model gets."""
-        if self._batch is not None:
-            return self._batch
-        room = _INPUT_BYTES["cuda" if self.device.type == "cuda" else "cpu"]
-        return max(1, min(4096, room // (x[0].numel() * x.element_size())))
+        values = x[0].numel()
+        size = self._batch
+        if size is None:
+            size = min(4096, self._room // (values * x.element_size()))
+        if self.limit is not None:
+            size = min(size, self.limit // values)
+        return max(1, size)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (n, band[, y, x]) -> (n, target[, y, x]), on the grid of x."""
         n, grid = x.shape[0], tuple(x.shape[2:])
+        self.most = max(self.most, (n, x[0].numel()))
         z = self._ready(x)
         try:
             out = self._called(z)
         except XrxaiAnswer as error:
             raise ModelError(str(error)) from None
         except Exception as error:
+            if memory.ran_out(error):
+                raise
             raise ModelError(
                 f"The model failed on an input of shape {tuple(z.shape)}: {_told(error)} "
                 f"Check takes={self.model.takes!r}, the number of bands ({x.shape[1]}), pad= "
                 f"and resize=."
+                + f" It ran on {self.device}; device='cpu' may tell more."
+                * (self.device.type != "cpu")
             ) from error
         out = self._shaped(out, n, grid, z)
         if not bool(torch.isfinite(out.detach()).all()):
@@ -85,6 +94,8 @@ class Runner:
         try:
             ready = model.prepare(z)
         except Exception as error:
+            if memory.ran_out(error):
+                raise
             raise ModelError(
                 f"prepare= failed on an input of shape {tuple(z.shape)}: {_told(error)} "
                 f"Mend it, or leave it out."
@@ -103,7 +114,8 @@ class Runner:
                 call = getattr(self.module, "predict_proba", None) or self.module.predict
             out = torch.as_tensor(np.array(call(z.detach().cpu().numpy())))
             return out.to(device=self.device, dtype=self.dtype)
-        out = self.module(z)
+        with self._precision():
+            out = self.module(z)
         if not isinstance(out, Tensor):
             key = "[0]" if not isinstance(out, dict) else f"[{next(iter(out), 'out')!r}]"
             how = (
@@ -113,6 +125,11 @@ class Runner:
             )
             raise XrxaiAnswer(f"The model answered {_kind(out)}, not one tensor; {how}.")
         return out
+
+    def _precision(self) -> contextlib.AbstractContextManager[Any]:
+        if self.model.autocast is None:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=getattr(torch, self.model.autocast))
 
     def _shaped(self, out: Tensor, n: int, grid: tuple[int, ...], z: Tensor) -> Tensor:
         k = len(self.model.targets)
@@ -168,42 +185,34 @@ class XrxaiAnswer(Exception):
 
 
 @contextlib.contextmanager
-def session(model: Model, device: str | None, batch_size: int | None) -> Iterator[Runner]:
-    """Lend the model in evaluation mode with frozen parameters; give it back as found."""
-    with _ONE_AT_A_TIME:
+def session(
+    model: Model, device: str | None, batch_size: int | None, key: Hashable | None = None
+) -> Iterator[Runner]:
+    """Lend the model in evaluation mode with frozen parameters; give it back as found.
+
+    With a key, a plain network is not lent: this thread has a replica of it, kept under the key.
+    """
+    dtype, there = dtype_of(model), devices.chosen(model, device)
+    batch = batch_size or model.batch_size
+    weights = devices.weights_of(model)
+    here = weights[0].device if weights else torch.device("cpu")
+    if key is not None and isinstance(model.forward, torch.nn.Module):
+        own = replica.own(model.forward, key, here, there)
+        if own is not None:
+            with devices.turn(there):
+                yield Runner(model, own, there, dtype, batch)
+            return
+    with replica.SHARED, devices.turn(there):
         module = model.forward
         if model.is_program:
-            module = module.module()
+            module = replica.program(model.forward, key)
         networks = [module] if model.is_program else model.networks()
-        weights = [p for network in networks for p in network.parameters()]
-        here = weights[0].device if weights else torch.device("cpu")
-        asked = device or model.device
-        there = here if asked == "auto" else _device(asked)
         if isinstance(module, torch.nn.Module) and there != here:
-            module = copy.deepcopy(module).to(there)
+            source = module
+            module = replica.moved(model.forward, source, key, there)
             networks = [module]
-        runner = Runner(model, module, there, dtype_of(model), batch_size or model.batch_size)
-        with _as_found(networks):
-            yield runner
-
-
-@contextlib.contextmanager
-def _as_found(networks: list[torch.nn.Module]) -> Iterator[None]:
-    """Evaluation mode and frozen parameters, undone also after an error."""
-    # The attribute, not .eval(): programs of torch.export refuse the method.
-    modes = [(part, part.training) for network in networks for part in network.modules()]
-    learns = [(p, p.requires_grad) for network in networks for p in network.parameters()]
-    try:
-        for part, _ in modes:
-            part.training = False
-        for parameter, _ in learns:
-            parameter.requires_grad_(False)
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
-        for parameter, flag in learns:
-            parameter.requires_grad_(flag)
+        with replica.lent(networks):
+            yield Runner(model, module, there, dtype, batch)
 
 
 def dtype_of(model: Model) -> torch.dtype:
@@ -212,21 +221,15 @@ def dtype_of(model: Model) -> torch.dtype:
         return torch.float64 if model.dtype == "float64" else torch.float32
     if model.arrays == "numpy":
         return torch.float64
-    networks = [model.forward] if model.is_program else model.networks()
-    double = any(p.dtype == torch.float64 for network in networks for p in network.parameters())
-    return torch.float64 if double else torch.float32
-
-
-def _device(name: str) -> torch.device:
-    known = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-    if torch.backends.mps.is_available():
-        known.append("mps:0")
-    with contextlib.suppress(RuntimeError):
-        device = torch.device(name)
-        if device.type == "cpu" or f"{device.type}:{device.index or 0}" in known:
-            return device
-    listed = ", ".join(map(repr, ["auto", *known]))
-    raise OptionError(f"device={name!r} is not on this machine; choose one of {listed}.")
+    if not any(p.dtype == torch.float64 for p in devices.weights_of(model)):
+        return torch.float32
+    if model.autocast is not None:
+        raise ModelError(
+            f"autocast={model.autocast!r} runs torch below float32, and {model.label} has "
+            f"parameters in float64, which it does not touch; drop autocast=, or give the network "
+            f"in float32: net.float()."
+        )
+    return torch.float64
 
 
 def _kind(thing: object) -> str:
@@ -260,30 +263,64 @@ def execute(
     device: str | None,
     batch_size: int | None,
     tick: Callable[[int], object] | None,
+    replica: Hashable | None = None,
 ) -> dict[str, np.ndarray]:
     """Run a kernel on samples x (n, band[, y, x]); arrays in, arrays out.
 
-    `core` (y, x) bool: what a tile with a halo stands for; see `Score`.
+    `core` (y, x) bool is what a tile with a halo stands for; see `Score`.
+    With `replica`, the name of a run, threads run beside each other on replicas of a network.
+    When memory runs out all of it is run anew in smaller batches.
     """
+    alone = getattr(getattr(kernel, "spec", None), "alone", False)
+    key = None if alone else replica
+    tried: list[int] = []
+    while True:
+        runner, ticked = None, 0
+
+        def count(n: int) -> None:
+            nonlocal ticked
+            ticked += n
+            if tick is not None:
+                tick(n)
+
+        try:
+            with session(model, device, batch_size, key) as runner:
+                return _run(kernel, runner, x, targets, weight, core, inputs, static, count)
+        except Exception as error:
+            if not memory.ran_out(error):
+                raise
+            told = _told(error)
+        # Here and not above: a caught error holds the tensors of the frames that it passed.
+        if tick is not None:
+            tick(-ticked)
+        most, known = (0, 1), None
+        if runner is not None:
+            most, known = runner.most, runner.limit
+        memory.shrink(model, devices.chosen(model, device), most, known, told, tried)
+
+
+def _run(
+    kernel: Callable[..., Any],
+    runner: Runner,
+    x: np.ndarray,
+    targets: list[int],
+    weight: np.ndarray | None,
+    core: np.ndarray | None,
+    inputs: dict[str, np.ndarray],
+    static: dict[str, Any],
+    tick: Callable[[int], object],
+) -> dict[str, np.ndarray]:
     from xrxai.tensors.score import Score
 
-    with session(model, device, batch_size) as runner:
+    def tensor(array: np.ndarray) -> Tensor:
+        return devices.placed(array, runner.dtype, runner.device)
 
-        def tensor(array: np.ndarray) -> Tensor:
-            dtype = runner.dtype if array.dtype.kind == "f" else None
-            # What repeats along an axis is kept once there: a baseline is often one spectrum.
-            once = array[tuple(slice(None if step else 1) for step in array.strides)]
-            own = np.require(once, None, ["C", "W"])
-            return torch.as_tensor(own, dtype=dtype, device=runner.device).expand(array.shape)
-
-        w = None if weight is None else tensor(weight.astype(x.dtype))
-        c = None if core is None else tensor(core)
-        score = Score(runner, targets, x.shape[0], w, tick, c)
-        found = dict(
-            kernel(tensor(x), score, **{k: tensor(v) for k, v in inputs.items()}, **static)
-        )
-        found |= {name: value for name, value in score.inside.items() if name in found}
-        found["model_evaluations"] = score.evaluations
-        if score.pixels is not None:
-            found["target_pixels"] = score.pixels
-        return {name: value.detach().cpu().numpy() for name, value in found.items()}
+    w = None if weight is None else tensor(weight.astype(x.dtype))
+    c = None if core is None else tensor(core)
+    score = Score(runner, targets, x.shape[0], w, tick, c)
+    found = dict(kernel(tensor(x), score, **{k: tensor(v) for k, v in inputs.items()}, **static))
+    found |= {name: value for name, value in score.inside.items() if name in found}
+    found["model_evaluations"] = score.evaluations
+    if score.pixels is not None:
+        found["target_pixels"] = score.pixels
+    return {name: value.detach().cpu().numpy() for name, value in found.items()}
