@@ -18,6 +18,7 @@ from xrxai.spec import Spec
 RGB_NM = {"red": 660.0, "green": 550.0, "blue": 480.0}
 _RGB_HALF_WIDTH, _RGB_NEAREST = 15.0, 40.0
 _CONTEXT_PIXELS = 20_000
+_CONTEXT_CHUNKS = 8  # along each dim
 
 
 def build(
@@ -71,11 +72,7 @@ def context(place: Cube, valid: xr.DataArray) -> dict[str, xr.DataArray]:
         if all(c is not None and c.size for c in colours.values()):
             out["rgb"] = _rgb(place, valid, colours)
     over = pixels or [str(d) for d in place.data.dims if d != place.band]
-    step = 1
-    if over:
-        total = int(np.prod([place.data.sizes[d] for d in over]))
-        step = max(1, int(np.ceil((total / _CONTEXT_PIXELS) ** (1 / len(over)))))
-    some = dict.fromkeys(over, slice(None, None, step))
+    some = _few(place, over)
     few = place.data.isel(some).where(valid.isel(some)).reset_coords(drop=True)
     few = few.astype(np.float32).where(xr.DataArray(place.good_band, dims=place.band))
     if place.lazy:
@@ -94,6 +91,21 @@ def context(place: Cube, valid: xr.DataArray) -> dict[str, xr.DataArray]:
         spectrum.astype(np.float32).assign_coords(statistic=names).rename(None).assign_attrs(about)
     )
     return out
+
+
+def _few(place: Cube, over: list[str]) -> dict[str, np.ndarray]:
+    """Positions of about 20 000 pixels; of a lazy cube in many chunks, in some of them only."""
+    positions = {}
+    for d in over:
+        here = np.arange(place.data.sizes[d])
+        ends = np.cumsum(place.data.chunksizes.get(d, (here.size,)))
+        if len(ends) > _CONTEXT_CHUNKS:
+            kept = np.linspace(0, len(ends) - 1, _CONTEXT_CHUNKS).round()
+            here = here[np.isin(np.searchsorted(ends, here, side="right"), kept)]
+        positions[d] = here
+    total = int(np.prod([p.size for p in positions.values()]))
+    step = max(1, int(np.ceil((total / _CONTEXT_PIXELS) ** (1 / max(1, len(over))))))
+    return {d: p[::step] for d, p in positions.items()}
 
 
 def near(place: Cube, nm: float) -> np.ndarray | None:
