@@ -70,3 +70,12 @@ def test_memory_is_measured_and_put_between_its_marks(tmp_path, capsys, monkeypa
     assert page.read_text().count(memory.BEGIN) == 1
     memory.write("first\n", tmp_path / "none.md")
     assert (tmp_path / "none.md").read_text().startswith("# Performance\n\n" + memory.BEGIN)
+
+
+def test_kills_are_counted_and_compared(capsys):
+    from benchmarks import resume
+
+    assert resume.main(["--kills", "1", "--side", "2", "--seconds", "0.01"]) == 0
+    printed = capsys.readouterr().out
+    assert "| True |" in printed  # the same bits
+    assert "calls made twice" in printed

@@ -261,7 +261,10 @@ def explanation(*, lazy: bool = False) -> xr.Dataset:
     values[:, :, 0, 0] = np.nan
     ds = xr.Dataset(
         {
-            "attribution": (("target", "band", "y", "x"), values, {"long_name": "attribution"}),
+            "attribution": (
+                ("target", "band", "y", "x"), values,
+                {"long_name": "attribution", "units": "score"},
+            ),
             "prediction": ("target", [0.5, -1.0]),
             "group_of_band": ("band", [1, 0, 2]),
             "valid": (("y", "x"), np.isfinite(values[0, 0])),
@@ -348,7 +351,9 @@ def test_nothing_half_written_is_left(tmp_path: Path, write: Any, name: str) -> 
     )
     with pytest.raises(RuntimeError, match=r"^the model failed$"):
         write(broken, path, overwrite=True)
-    assert [p.name for p in tmp_path.iterdir()] == [name]
+    # Tiles that are done are kept beside the old store: the same call goes on with them.
+    kept = {to_netcdf: set(), to_zarr: {".why.new.zarr"}}[write]
+    assert {p.name for p in tmp_path.iterdir()} == {name} | kept
     with open_explanation(path) as back:
         xr.testing.assert_identical(back.compute(), explanation())
 
@@ -407,7 +412,7 @@ def test_what_is_no_explanation(tmp_path: Path) -> None:
 def test_geotiff_of_each_target(tmp_path: Path, lazy: bool) -> None:
     ds = explanation(lazy=lazy)
     paths = to_geotiff(ds, tmp_path / "maps")
-    assert [p.name for p in paths] == ["attribution_K.tif", "attribution_cloud_shadow.tif"]
+    assert [p.name for p in paths] == ["attribution-K.tif", "attribution-cloud_shadow.tif"]
     assert sorted(p.name for p in (tmp_path / "maps").iterdir()) == sorted(p.name for p in paths)
     for i, path in enumerate(paths):
         with rasterio.open(path) as src:
@@ -420,6 +425,9 @@ def test_geotiff_of_each_target(tmp_path: Path, lazy: bool) -> None:
             assert src.tags(1, ns="IMAGERY")["CENTRAL_WAVELENGTH_UM"] == "0.4505"
             assert src.tags()["target"] == str(ds.target.values[i])
             assert src.tags()["method"] == "integrated_gradients"
+            assert src.tags()["options"] == ds.attrs["options"]
+            assert src.units == ("score",) * 3
+            assert src.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
         back = open_cube(path)
         np.testing.assert_array_equal(back.wavelength, NM)
         np.testing.assert_array_equal(back.good_band, ds.good_band)
@@ -438,7 +446,7 @@ def test_geotiff_of_a_selection_is_where_it_is(tmp_path: Path) -> None:
 
 def test_geotiff_of_flags_times_and_groups(tmp_path: Path) -> None:
     ds = explanation()
-    (path,) = to_geotiff(ds, tmp_path, variable="valid")
+    (path,) = to_geotiff(ds, tmp_path, variables="valid")
     with rasterio.open(path) as src:
         assert src.nodata is None
         np.testing.assert_array_equal(src.read(1), ds.valid)
@@ -448,7 +456,7 @@ def test_geotiff_of_flags_times_and_groups(tmp_path: Path) -> None:
     ds = xr.Dataset({"attribution": grouped}, attrs=ds.attrs)
     ds = ds.assign_coords(group=["red edge", "N"])
     paths = to_geotiff(ds, tmp_path)
-    assert paths[0].name == "attribution_time0_K.tif"
+    assert paths[0].name == "attribution-time0-K.tif"
     assert len(paths) == 4
     with rasterio.open(paths[0]) as src:
         assert src.descriptions == ("attribution red edge", "attribution N")
@@ -458,16 +466,16 @@ def test_geotiff_refuses(tmp_path: Path) -> None:
     ds = explanation()
     with raises_exactly(
         ResultError,
-        "variable='score' is not in the explanation; choose one of ['attribution', 'prediction', "
+        "variables='score' is not in the explanation; choose of ['attribution', 'prediction', "
         "'group_of_band', 'valid', 'target_absent'].",
     ):
-        to_geotiff(ds, tmp_path, variable="score")
+        to_geotiff(ds, tmp_path, variables="score")
     with raises_exactly(
         ResultError,
         "'prediction' has the dims ('target',) and no pixels to map; type "
         "explanation.xai.on_cube() first and write what it returns.",
     ):
-        to_geotiff(ds, tmp_path, variable="prediction")
+        to_geotiff(ds, tmp_path, variables="prediction")
     with raises_exactly(
         ResultError,
         "The targets ['a b', 'a_b'] give the same file name twice; rename them with "
@@ -493,5 +501,81 @@ def test_geotiff_computes_a_lazy_block_once_for_all_targets(tmp_path: Path) -> N
     counted = ds.attribution.data.rechunk({0: -1, 1: -1}).map_blocks(
         count, dtype="f4", meta=np.empty((0,) * 4, "f4")
     )
-    to_geotiff(ds.assign(attribution=ds.attribution.copy(data=counted)), tmp_path)
-    assert len(calls) == 2 * 3  # windows, not windows x targets
+    shared = ds.assign(attribution=ds.attribution.copy(data=counted))
+    shared["rank"] = shared.attribution.sum("band").astype(int)
+    names = ["attribution", "valid", "rank"]
+    paths = to_geotiff(shared, tmp_path, variables=names)
+    assert len(calls) == 2 * 3  # windows, not windows x targets x variables
+    assert [p.stem for p in paths] == [
+        "attribution-K", "attribution-cloud_shadow", "valid", "rank-K", "rank-cloud_shadow",
+    ]  # fmt: skip
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(p.name for p in paths)
+    for path, overviews in zip(paths, ["float32"] * 2 + ["uint8"] + ["int32"] * 2, strict=True):
+        with rasterio.open(path) as src:
+            assert src.dtypes[0] == overviews
+
+
+def scene(n: int = 1100) -> xr.Dataset:
+    values = np.random.default_rng(0).random((2, n, n), dtype=np.float32)
+    values[:, :3, :] = np.nan
+    return xr.Dataset(
+        {
+            "attribution": (("band", "y", "x"), values),
+            "valid": (("y", "x"), np.isfinite(values[0])),
+        },
+        coords={"y": -1.0 * np.arange(n), "x": np.arange(float(n))},
+    )
+
+
+def test_geotiff_is_cloud_optimised_with_overviews(tmp_path: Path) -> None:
+    ds = scene().chunk(y=300, x=500)
+    paths = to_geotiff(ds, tmp_path, variables=["attribution", "valid"])
+    for path, name in zip(paths, ["attribution", "valid"], strict=True):
+        with rasterio.open(path) as src:
+            assert src.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+            assert src.block_shapes[0] == (512, 512)
+            assert src.compression.name == "deflate"
+            assert src.overviews(1) == [2, 4]
+            np.testing.assert_array_equal(src.read().squeeze(), ds[name].values)
+            small = src.read(1, out_shape=(550, 550))
+        four = ds[name].values.reshape(-1, 550, 2, 550, 2)[0]
+        if name == "valid":
+            assert set(np.unique(small)) == {0, 1}
+        else:
+            np.testing.assert_allclose(small[2:], four.mean((1, 3))[2:], rtol=1e-5)
+
+
+def test_geotiff_of_many_bands_has_small_blocks(tmp_path: Path) -> None:
+    ds = xr.Dataset({"attribution": (("band", "y", "x"), np.ones((70, 300, 300), "f4"))})
+    (path,) = to_geotiff(ds, tmp_path)
+    with rasterio.open(path) as src:
+        assert src.block_shapes[0] == (128, 128)
+
+
+def test_geotiff_as_one_file(tmp_path: Path) -> None:
+    ds = explanation()
+    path = tmp_path / "new" / "why.tif"
+    with raises_exactly(
+        ResultError,
+        f"{str(path)!r} is one file, and there are 2 to write (attribution-K, "
+        "attribution-cloud_shadow, ...); type the name of a folder, or select one target with "
+        "explanation.sel(target=...).",
+    ):
+        to_geotiff(ds, path)
+    assert to_geotiff(ds.sel(target="K"), path) == [path]
+    with rasterio.open(path) as src:
+        np.testing.assert_array_equal(src.read(), ds.attribution[0])
+        assert src.tags()["target"] == "K"
+    assert [p.name for p in path.parent.iterdir()] == ["why.tif"]
+
+
+def test_geotiff_leaves_nothing_half_written(tmp_path: Path) -> None:
+    lazy = explanation(lazy=True)
+
+    def fail(block: np.ndarray) -> np.ndarray:
+        raise RuntimeError("the model failed")
+
+    data = lazy.attribution.data.map_blocks(fail, dtype="f4", meta=np.empty((0,) * 4, "f4"))
+    with pytest.raises(RuntimeError, match=r"^the model failed$"):
+        to_geotiff(lazy.assign(attribution=lazy.attribution.copy(data=data)), tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-import shutil
 import uuid
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 import xarray as xr
 
 from xrxai.errors import DataError, ResultError
+from xrxai.io.record import Unreadable, read
 
 
 def to_netcdf(
@@ -44,61 +44,13 @@ def to_netcdf(
     ResultError
         When the Dataset is not an explanation, or the file exists and `overwrite` is False.
     """
-    target = _target(explanation, path, overwrite)
-    prepared = _prepared(explanation)
-    part = part_of(target)
+    target = new_file(explanation, path, overwrite)
+    ds, part = prepared(explanation), part_of(target)
     try:
-        prepared.to_netcdf(part)
+        ds.to_netcdf(part)
         os.replace(part, target)
     finally:
         part.unlink(missing_ok=True)
-    return target
-
-
-def to_zarr(
-    explanation: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = False
-) -> Path:
-    """Write an explanation to a Zarr store (format 3), in parallel where it is lazy.
-
-    The store appears under its name when it is complete, never before.
-
-    Parameters
-    ----------
-    explanation : Dataset
-        As every method of xrxai returns it. The chunks of a lazy one become the chunks of the
-        store; chunks of uneven size are evened out.
-    path : str or path
-        The folder, usually ending in ``.zarr``.
-    overwrite : bool
-        True replaces an existing store.
-
-    Returns
-    -------
-    Path
-        The folder.
-
-    Raises
-    ------
-    ResultError
-        When the Dataset is not an explanation, or the store exists and `overwrite` is False.
-    """
-    target = _target(explanation, path, overwrite)
-    prepared = _even_chunks(_strings(_prepared(explanation), np.dtypes.StringDType()))
-    part, old = part_of(target), part_of(target)
-    try:
-        with warnings.catch_warnings():
-            # Consolidated, because xr.open_zarr warns about a store that is not; zarr warns about
-            # one that is, as format 3 does not describe it yet.
-            warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
-            prepared.to_zarr(part, mode="w-", zarr_format=3, consolidated=True)
-        if target.exists():
-            os.replace(target, old)
-        os.replace(part, target)
-    finally:
-        if old.exists() and not target.exists():
-            os.replace(old, target)
-        for leftover in (part, old):
-            _remove(leftover)
     return target
 
 
@@ -106,6 +58,7 @@ def open_explanation(
     path: str | os.PathLike[str],
     *,
     chunks: int | str | Mapping[str, int | str] | None = None,
+    partial: bool = False,
 ) -> xr.Dataset:
     """Open an explanation that to_netcdf or to_zarr wrote, identical to what was written.
 
@@ -116,6 +69,9 @@ def open_explanation(
     chunks : int, "auto" or dict, optional
         As in xarray: the variables become dask arrays; ``{}`` takes the chunks of the store. By
         default values are read when they are first used.
+    partial : bool
+        True opens a store that to_zarr has not finished: numbers of tiles that are not there are
+        NaN or 0, and the attribute ``tiles`` says how many are there.
 
     Returns
     -------
@@ -127,14 +83,20 @@ def open_explanation(
     DataError
         When there is nothing at `path`.
     ResultError
-        When what is there is not an explanation.
+        When what is there is not an explanation, is not finished, or is damaged.
+
+    Notes
+    -----
+    The files of a store that was written tile by tile are compared in size with what was written,
+    up to 100 000 tiles; a check sum in every chunk guards the rest when it is read.
     """
     path = Path(path)
     if not path.exists():
         raise DataError(f"There is no file {str(path)!r}; type the path of an explanation.")
+    tiles = _tiles(path, partial)
     try:
         ds = open_any(path, chunks)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise ResultError(
             f"{str(path)!r} is neither netCDF nor Zarr ({error}); type the path of a file that "
             "to_netcdf or to_zarr wrote."
@@ -145,11 +107,44 @@ def open_explanation(
             f"{str(path)!r} holds the variables {list(ds.data_vars)} and no 'attribution', so it "
             f"is not an explanation; type xrxai.open_cube({str(path)!r}) if it is a cube."
         )
+    ds.attrs.pop("complete", None)
+    if tiles is not None:
+        ds.attrs["tiles"] = tiles
     # Names and wavelengths are looked at all the time; read here, whatever scheduler is set.
     small = {
         str(n): c.compute(scheduler="synchronous") for n, c in ds.coords.items() if c.ndim <= 1
     }
-    return _strings(ds.assign_coords(small), np.dtype(object))
+    return strings(ds.assign_coords(small), np.dtype(object))
+
+
+def _tiles(path: Path, partial: bool) -> str | None:
+    """Refuse a store with tiles that are damaged or missing; how many there are if that is fine."""
+    try:
+        record = read(path)
+        if record is None:
+            return None
+        done = record.done() if not record.complete or math.prod(record.done_shape) <= 1e5 else None
+        damaged = [] if done is None else record.damaged(done)
+    except Unreadable as error:
+        raise ResultError(
+            f"{str(path)!r} is damaged ({error}); write it again with overwrite=True."
+        ) from error
+    if damaged:
+        raise ResultError(
+            f"{len(damaged)} of {math.prod(record.done_shape)} tiles of {str(path)!r} are damaged, "
+            f"the first at {damaged[0]}: their files are not as long as they were written; call "
+            "to_zarr as it was called for this store, and these tiles alone are computed again."
+        )
+    if record.complete:
+        return None
+    assert done is not None
+    count = f"{np.count_nonzero(done)} of {done.size}"
+    if not partial:
+        raise ResultError(
+            f"{str(path)!r} is not finished: {count} tiles are done; call to_zarr as it was called "
+            "for this store, and it goes on from there, or type partial=True to see what is there."
+        )
+    return count
 
 
 def open_any(path: Path, chunks: Any) -> xr.Dataset:
@@ -197,7 +192,8 @@ def crs_coord(ds: xr.Dataset) -> str | None:
     return None
 
 
-def _target(explanation: object, path: str | os.PathLike[str], overwrite: bool) -> Path:
+def new_file(explanation: object, path: str | os.PathLike[str], overwrite: bool) -> Path:
+    """Path to write to, in a folder that is there."""
     require_explanation(explanation)
     target = Path(path)
     refuse_existing(target, overwrite)
@@ -205,14 +201,7 @@ def _target(explanation: object, path: str | os.PathLike[str], overwrite: bool) 
     return target
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _prepared(ds: xr.Dataset) -> xr.Dataset:
+def prepared(ds: xr.Dataset) -> xr.Dataset:
     """Storage settings of the source dropped, the CRS named, attrs that every format can hold."""
     ds = ds.drop_encoding()
     crs = crs_coord(ds)
@@ -237,7 +226,7 @@ def _storable(item: tuple[Any, Any]) -> tuple[str, Any]:
     return str(name), value
 
 
-def _strings(ds: xr.Dataset, dtype: Any) -> xr.Dataset:
+def strings(ds: xr.Dataset, dtype: Any) -> xr.Dataset:
     """Make all strings of one dtype: format 3 of Zarr describes those of variable length only."""
     changed: dict[str, xr.DataArray] = {}
     for name, variable in ds.variables.items():
@@ -247,18 +236,3 @@ def _strings(ds: xr.Dataset, dtype: Any) -> xr.Dataset:
                 changed[str(name)] = ds[name].copy(data=values.astype(dtype))
     coords = {n: v for n, v in changed.items() if n in ds.coords}
     return ds.assign_coords(coords).assign({n: v for n, v in changed.items() if n not in coords})
-
-
-def _even_chunks(ds: xr.Dataset) -> xr.Dataset:
-    """Give lazy variables chunks that Zarr can hold: all alike but the last, which is smaller."""
-    changed = {}
-    for name, variable in ds.variables.items():
-        if hasattr(variable.data, "dask"):
-            uneven = {d: max(c) for d, c in variable.chunksizes.items() if _uneven(c)}
-            if uneven:
-                changed[name] = ds[name].chunk(uneven)
-    return ds.assign(changed)
-
-
-def _uneven(chunks: tuple[int, ...]) -> bool:
-    return len(set(chunks[:-1])) > 1 or chunks[-1] > chunks[0]
