@@ -6,14 +6,16 @@ import contextlib
 import multiprocessing
 import os
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from xrxai.errors import OptionError
-from xrxai.model import Model
+
+if TYPE_CHECKING:
+    from xrxai.model import Model
 
 # Larger temporaries cost more in page faults than a larger batch saves (benchmarks); a GPU wants
 # to be filled, as long as activations of many times the input fit beside it.

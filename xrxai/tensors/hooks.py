@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import difflib
 from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.overrides import BaseTorchFunctionMode
 
 from xrxai.errors import ModelError, OptionError
-from xrxai.model import Model
 from xrxai.tensors.run import Runner
+
+if TYPE_CHECKING:
+    from xrxai.model import Model
 
 _SHOWN = 30
 

@@ -6,12 +6,15 @@ import gc
 import logging
 import threading
 import weakref
+from typing import TYPE_CHECKING
 
 import torch
 
 from xrxai.errors import ModelError
-from xrxai.model import Model
 from xrxai.tensors.device import weights_of
+
+if TYPE_CHECKING:
+    from xrxai.model import Model
 
 _SIGNS = (
     "out of memory",  # CUDA and MPS, also through TorchScript

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Hashable, Iterator
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import torch
@@ -12,10 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xrxai.errors import ModelError
-from xrxai.model import Model
 from xrxai.tensors import device as devices
 from xrxai.tensors import memory, replica
 from xrxai.tensors.device import share_cores
+
+if TYPE_CHECKING:
+    from xrxai.model import Model
 
 __all__ = ["Runner", "batches", "dtype_of", "execute", "session", "share_cores"]
 
@@ -49,6 +51,19 @@ class Runner:
 
     def forward(self, x: Tensor) -> Tensor:
         """x (n, band[, y, x]) -> (n, target[, y, x]), on the grid of x."""
+        out = self.raw(x)
+        if not bool(torch.isfinite(out.detach()).all()):
+            found = "NaN" if bool(torch.isnan(out.detach()).any()) else "infinite values"
+            raise ModelError(
+                f"The model answered {found} for a finite input; mend the model, or choose a "
+                f"baseline that it can bear (log(0) and 0/0, for example, are not finite)."
+            )
+        if self.model.activation == "softmax":
+            return torch.softmax(out, dim=1)
+        return torch.sigmoid(out) if self.model.activation == "sigmoid" else out
+
+    def raw(self, x: Tensor) -> Tensor:
+        """Before the activation, and finite or not: (n, target[, y, x])."""
         n, grid = x.shape[0], tuple(x.shape[2:])
         self.most = max(self.most, (n, x[0].numel()))
         z = self._ready(x)
@@ -66,16 +81,7 @@ class Runner:
                 + f" It ran on {self.device}; device='cpu' may tell more."
                 * (self.device.type != "cpu")
             ) from error
-        out = self._shaped(out, n, grid, z)
-        if not bool(torch.isfinite(out.detach()).all()):
-            found = "NaN" if bool(torch.isnan(out.detach()).any()) else "infinite values"
-            raise ModelError(
-                f"The model answered {found} for a finite input; mend the model, or choose a "
-                f"baseline that it can bear (log(0) and 0/0, for example, are not finite)."
-            )
-        if self.model.activation == "softmax":
-            return torch.softmax(out, dim=1)
-        return torch.sigmoid(out) if self.model.activation == "sigmoid" else out
+        return self._shaped(out, n, grid, z)
 
     def _ready(self, x: Tensor) -> Tensor:
         """What the module gets: padded, scaled, resized, prepared."""
