@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 
 import dask
 import numpy as np
@@ -25,9 +26,9 @@ def scene(size=SIZE, *, bands=4, dtype="float32", holes=True, seed=0):
     waves = [np.sin(y * (1 + k / 3) + k) * np.cos(x * (1 + k / 4)) for k in range(bands)]
     values = 0.5 + 0.3 * np.stack(waves) + rng.normal(scale=0.05, size=(bands, *size))
     if holes:
-        values[:, 40:60, 90:130] = np.nan
-        values[:, -70:, -70:] = np.nan
-        values[:, 128, :] = np.nan
+        values[:, 40:60, size[1] // 3 : size[1] // 2] = np.nan
+        values[:, -size[0] // 4 :, -size[1] // 4 :] = np.nan
+        values[:, size[0] // 2, :] = np.nan
     nm = ("band", np.linspace(480.0, 860.0, bands), {"units": "nm"})
     coords = {"wavelength": nm, "y": -10.0 * np.arange(size[0]), "x": 10.0 * np.arange(size[1])}
     return xr.DataArray(values.astype(dtype), dims=("band", "y", "x"), coords=coords)
@@ -72,7 +73,7 @@ class UNet(nn.Module):
             nn.Conv2d(a, b, 3, padding=1) for a, b in itertools.pairwise(sizes)
         )
         self.up = nn.ModuleList(
-            nn.Conv2d(b + a, a, 3, padding=1) for a, b in itertools.pairwise(sizes)
+            nn.Conv2d(b + a, a, 3, padding=1) for a, b in itertools.pairwise(sizes[1:])
         )
         self.head = nn.Conv2d(width, 3, 1)
 
@@ -97,13 +98,24 @@ METHODS = {
 
 
 def model(net, **options):
+    """A model of maps in which every class wins somewhere."""
     torch.manual_seed(1)
     options = {"takes": "patch", "gives": "map", "targets": TARGETS} | options
-    return xrxai.Model((NETS[net]() if isinstance(net, str) else net).eval(), **options)
+    if net == "strided":
+        # A map that is stretched over rows and columns that 4 does not divide has no tiles.
+        options["pad"] = 4
+    net = (NETS[net]() if isinstance(net, str) else net).eval()
+    last = [part for part in net.modules() if isinstance(part, nn.Conv2d)][-1]
+    some = torch.as_tensor(scene((96, 96), holes=False).values[None], dtype=last.bias.dtype)
+    with torch.no_grad():
+        last.bias -= net(some).mean((0, 2, 3))
+    return xrxai.Model(net, **options)
 
 
 def explain(name, cube, model, **more):
-    return getattr(cube.xai, name)(model, progress=False, **METHODS.get(name, {}), **more)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "(guided_backprop fails|deconvnet recovers)")
+        return getattr(cube.xai, name)(model, progress=False, **METHODS.get(name, {}), **more)
 
 
 def error(tiled, whole):
@@ -218,7 +230,7 @@ def test_what_bands_do_adds_up_over_tiles(method, options):
 def test_methods_that_need_all_pixels_take_a_tile_for_an_image(method):
     options = {
         "rise": {"n_samples": 10, "cells": 3},
-        "lime_spatial": {"segments": "patch", "patch": 10, "n_samples": 40},
+        "lime_spatial": {"segments": "patch", "patch": 10, "n_samples": 80},
         "grad_cam": {"layer": "2"},
         "guided_ig": {"n_steps": 2},
         "blur_ig": {"n_steps": 2},
@@ -248,15 +260,16 @@ def test_nodata_is_never_shown_to_the_model_and_empty_tiles_are_skipped():
     net = model(Watch(), halo=6)
     garbage = scene().fillna(-9e9).assign_attrs(nodata=-9e9)
     one = explain("saliency", garbage, net)
-    count = len(seen)
-    tiled = explain("saliency", garbage.chunk(y=64, x=64), net).compute(scheduler="synchronous")
+    lazy = explain("saliency", garbage.chunk(y=64, x=64), net)
+    seen.clear()
+    tiled = lazy.compute(scheduler="synchronous")
     assert error(tiled.attribution, one.attribution) < 1e-5
     assert all(float(x.min()) > -10 for x in seen)
     # The last tile of the last two rows and columns has no data.
     tiles = tiled.sizes["tile_y"] * tiled.sizes["tile_x"]
     empty = int((tiled.model_evaluations == 0).sum())
     assert empty >= 1
-    assert len(seen) - count == tiles - empty
+    assert len(seen) == tiles - empty
     assert bool(tiled.prediction.isel(tile_y=-1, tile_x=-1).isnull().all())
 
 
@@ -326,7 +339,8 @@ def test_a_grid_of_chips(method, lazy):
         "lime_spectral": {"bands": 150.0, "n_samples": 30},
         "lime_spatial": {"segments": "patch", "patch": 8, "n_samples": 60},
     }.get(method, {})
-    cube = scene((70, 85), dtype="float64")
+    # Segments without data are left out of an image, and draws depend on how many there are.
+    cube = scene((70, 85), dtype="float64", holes=method != "lime_spatial")
     given = cube.chunk(y=20, x=50, band=2) if lazy else cube
 
     def run(cube, model):

@@ -379,7 +379,10 @@ def compute(
     spectra = job.model.takes == "spectrum"
     inner = () if tile is None else (..., *tile.inner)
     shown = valid[inner]
-    alive = np.flatnonzero(valid if spectra else shown.any(axis=(1, 2)))
+    asked = shown
+    if job.grid is None and "region" in inputs:
+        asked = shown & inputs["region"][:, 0].astype(bool)
+    alive = np.flatnonzero(valid if spectra else asked.any(axis=(1, 2)))
     if not alive.size:
         return {name: job.empty(name, n, tile) for name in job.outputs}
     known = job.good_band[None] if spectra else _pixels_and_bands(valid[alive], job.good_band)

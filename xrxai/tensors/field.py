@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 # Windows are multiples of one of these: whatever the pooling, it divides one of them.
 _UNITS = (32, 64, 96, 80, 112, 72, 128)
 _CORE = 128
+# A halo that costs little whatever the tile: small tiles grow to it.
+_CHEAP = 64
 _RUNGS = (16, 32, 64, 96, 128, 192, 256, 384, 512)
 _MOVES = "its answers depend on the size of the window, or on the position in it"
 _TOLERANCE = 1e-3
@@ -185,7 +187,7 @@ def choose(
         return pixels + -pixels % step
 
     needed = None if field.radius is None else rounded(reach * field.radius + extent)
-    if model.halo is None and needed is not None and needed <= tile:
+    if model.halo is None and needed is not None and needed <= max(tile, _CHEAP):
         return Halo(needed, True, 0.0, step)
     if model.halo is not None:
         pixels = rounded(model.halo)
