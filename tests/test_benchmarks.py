@@ -70,3 +70,17 @@ def test_memory_is_measured_and_put_between_its_marks(tmp_path, capsys, monkeypa
     assert page.read_text().count(memory.BEGIN) == 1
     memory.write("first\n", tmp_path / "none.md")
     assert (tmp_path / "none.md").read_text().startswith("# Performance\n\n" + memory.BEGIN)
+
+
+def test_travel_is_measured_and_put_between_its_marks(tmp_path, capsys, monkeypatch):
+    from benchmarks import travel
+
+    monkeypatch.setattr(travel, "WAYS", {"reference": "by reference"})
+    page = tmp_path / "performance.md"
+    page.write_text(f"# Performance\n\n{travel.BEGIN}\nstale\n{travel.END}\n\nThe rest.\n")
+    assert travel.main(["--short", "--out", str(page)]) == 0
+    text = page.read_text()
+    assert capsys.readouterr().out in text
+    assert "stale" not in text
+    assert text.endswith("\n\nThe rest.\n")
+    assert len(re.findall(r"^\| by reference( \| [\d.]+){7} \|$", text, re.MULTILINE)) == 1

@@ -13,6 +13,7 @@ from xrxai import tensors
 from xrxai.labelled.cube import Cube
 from xrxai.model import Model
 from xrxai.spec import Output, Spec
+from xrxai.travel import Reference
 
 _SAMPLE = "__sample"
 _Arrays = dict[str, np.ndarray]
@@ -23,7 +24,7 @@ class Job:
     """Everything a block needs besides its own arrays."""
 
     kernel: Callable[..., Mapping[str, Any]]
-    model: Model
+    reference: Reference
     targets: tuple[int, ...]
     static: Mapping[str, Any]
     outputs: Mapping[str, Output]
@@ -31,6 +32,11 @@ class Job:
     good_band: np.ndarray
     device: str | None
     batch_size: int | None
+
+    @property
+    def model(self) -> Model:
+        """The live model, in whatever process this is."""
+        return self.reference.model
 
     def dims(self, name: str) -> tuple[str, ...]:
         """Dims of an output after the sample's own."""
@@ -130,7 +136,7 @@ def _later(job: Job, whole: Mapping[str, Any], n_axes: int) -> dict[str, Any]:
         arguments += [block, tuple(axes)]
     samples = tuple(range(n_axes))
     token = tokenize(
-        job.kernel, job.model, job.targets, dict(job.static), job.good_band, *arguments
+        job.kernel, job.reference, job.targets, dict(job.static), job.good_band, *arguments
     )
     answers = da.blockwise(
         _block,

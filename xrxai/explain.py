@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xrxai import bridge
+from xrxai import bridge, travel
 from xrxai.errors import CubeError, ModelError, TargetError, at_least
 from xrxai.labelled import result
 from xrxai.labelled import target as regions
@@ -127,7 +127,7 @@ def explain(
             sizes[dim] = place.data.sizes[own]
     job = bridge.Job(
         case.kernel,
-        model,
+        travel.reference(model),
         tuple(case.targets),
         static or {},
         bridge.outputs_for(case.spec, model),
@@ -153,7 +153,7 @@ def explain(
         "seed": seed,
         "model": repr(model),
         "model_options": model.options(),
-        "model_hash": model.weights_hash(),
+        "model_hash": job.reference.weights_hash,
         "reduction": model.reduction,
     }
     return result.build(

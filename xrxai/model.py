@@ -6,12 +6,14 @@ import contextlib
 import functools
 import hashlib
 import inspect
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
 
+from xrxai import loading
 from xrxai.errors import ModelError, OptionError, TargetError, at_least, choice, positive
 
 Takes = Literal["spectrum", "patch"]
@@ -26,11 +28,11 @@ class Model:
 
     Parameters
     ----------
-    forward : torch.nn.Module, ScriptModule, ExportedProgram, callable or estimator
-        What answers. Networks are run in evaluation mode with frozen parameters and given
-        back as found, also those that a plain callable names. A plain callable gets a tensor
-        and returns one (see `arrays`). A scikit-learn estimator takes spectra; a classifier
-        answers by ``predict_proba``.
+    forward : torch.nn.Module, ScriptModule, ExportedProgram, callable or estimator, optional
+        What answers; left out when `factory` makes it. Networks are run in evaluation mode with
+        frozen parameters and given back as found, also those that a plain callable names. A
+        plain callable gets a tensor and returns one (see `arrays`). A scikit-learn estimator
+        takes spectra; a classifier answers by ``predict_proba``.
     takes : {"spectrum", "patch"}
         Its input: ``"spectrum"`` is ``(n, band)``, a sample is a pixel; ``"patch"`` is
         ``(n, band, y, x)``, a sample is a whole cube. Optional for estimators.
@@ -73,6 +75,10 @@ class Model:
         4 MiB of input, 256 MiB on CUDA.
     name : str, optional
         Name written into results. Default: the class or function name.
+    factory : str, optional
+        ``"package.module:function"``: a function that is called without arguments and returns
+        what `forward` may be. Other processes get this string and call it themselves, for
+        models that cannot be pickled; it must give them the same weights.
 
     Raises
     ------
@@ -87,7 +93,7 @@ class Model:
     <xrxai.Model '<lambda>': spectrum -> K, pH>
     """
 
-    forward: Any
+    forward: Any = None
     _: KW_ONLY
     takes: Takes = None  # type: ignore[assignment]
     targets: Sequence[str] = ()
@@ -106,6 +112,7 @@ class Model:
     device: str = "auto"
     batch_size: int | None = None
     name: str | None = None
+    factory: str | None = None
 
     def __post_init__(self) -> None:
         """Settle what is left open and refuse what cannot be."""
@@ -113,10 +120,22 @@ class Model:
         def settle(key: str, value: Any) -> None:
             object.__setattr__(self, key, value)
 
+        if self.factory is not None:
+            self._settle_factory(settle)
+        elif self.forward is None:
+            raise ModelError(
+                "The model is missing; type Model(net, ...), or "
+                "Model(factory='package.module:function', ...)."
+            )
         if isinstance(self.forward, type):
             raise ModelError(
                 f"{self.forward.__name__} is a class, and a model made of it is needed; "
                 f"type Model({self.forward.__name__}(...), ...)."
+            )
+        if isinstance(self.forward, str | os.PathLike):
+            raise ModelError(
+                f"{os.fspath(self.forward)!r} is a file name, and a model is needed; type "
+                f"Model(xrxai.load_program({os.fspath(self.forward)!r}), ...)."
             )
         estimator = self.is_estimator
         if not callable(self.forward) and not estimator and not self.is_program:
@@ -178,6 +197,21 @@ class Model:
                 f"resize={self.resize!r} is not a height and a width; type resize=(224, 224)."
             )
         settle("resize", tuple(at_least(side, 1, "resize") for side in size))
+
+    def _settle_factory(self, settle: Callable[[str, Any], None]) -> None:
+        factory = str(self.factory)
+        if self.forward is not None:
+            loading.named(factory)
+            return
+        settle("forward", loading.built(factory))
+        known = callable(self.forward) or self.is_estimator or self.is_program
+        if not known or isinstance(self.forward, type):
+            what = "a class" if known else f"a {type(self.forward).__name__}"
+            raise ModelError(
+                f"factory={factory!r} returned {what}, not a model; let it return a "
+                f"torch.nn.Module, a TorchScript or torch.export program, a function or a "
+                f"scikit-learn estimator."
+            )
 
     def _settle_estimator(self, settle: Callable[[str, Any], None]) -> None:
         kind = type(self.forward).__name__
@@ -306,21 +340,18 @@ class Model:
 
     def weights_hash(self) -> str:
         """Fingerprint (blake2b) of weights and architecture, or of what a callable holds."""
-        digest = hashlib.blake2b(digest_size=16)
-        networks = [self.forward] if self.is_program else self.networks()
-        if not any(network is self.forward for network in networks):
-            digest.update(_pickled(self.forward))
-        for network in networks:
-            for piece in _pieces(network):
-                digest.update(piece)
-        return digest.hexdigest()
+        return fingerprint(self, Digests())
+
+    def token(self, weights: str) -> tuple[str, ...]:
+        """Say in words what decides the answers, given the fingerprint of the weights."""
+        apart = ("forward", "prepare", "factory")
+        options = [repr(getattr(self, f.name)) for f in fields(self) if f.name not in apart]
+        prepare = hashlib.blake2b(_pickled(self.prepare)).hexdigest()
+        return (type(self).__qualname__, weights, prepare, *options)
 
     def __dask_tokenize__(self) -> tuple[str, ...]:
         """Give dask a stable name for graphs: weights and options."""
-        apart = ("forward", "prepare")
-        options = [repr(getattr(self, f.name)) for f in fields(self) if f.name not in apart]
-        prepare = hashlib.blake2b(_pickled(self.prepare)).hexdigest()
-        return (type(self).__qualname__, self.weights_hash(), prepare, *options)
+        return self.token(self.weights_hash())
 
     def __repr__(self) -> str:
         """One line: name, input, outputs."""
@@ -342,17 +373,54 @@ def _fitted(estimator: Any) -> bool:
     return True
 
 
-def _pieces(network: Any) -> Iterator[bytes]:
+class Digests:
+    """Digests of tensors; each is read once, in whatever order and however often it is asked."""
+
+    def __init__(self) -> None:
+        self._known: dict[Any, bytes] = {}
+
+    def __call__(self, tensor: Any) -> bytes:
+        """Digest of dtype, shape and values."""
+        import torch
+
+        key = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
+        if key not in self._known:
+            flat = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+            found = hashlib.blake2b(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
+            found.update(flat.numpy())  # in place: a copy would cost half as much again
+            self._known[key] = found.digest()
+        return self._known[key]
+
+
+def fingerprint(model: Model, digests: Digests) -> str:
+    """Fingerprint of weights and architecture, with digests of tensors that may be known."""
+    digest = hashlib.blake2b(digest_size=16)
+    networks = [model.forward] if model.is_program else model.networks()
+    if not any(network is model.forward for network in networks):
+        digest.update(_pickled(model.forward))
+    for network in networks:
+        for piece in _pieces(network, digests):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def state_of(network: Any) -> dict[str, Any]:
+    """Parameters and buffers of a network or program, also those that its files leave out."""
+    state = network.state_dict
+    found = dict(state() if callable(state) else state)
+    if hasattr(network, "named_buffers"):
+        buffers = network.named_buffers
+        found |= dict(buffers() if callable(buffers) else buffers)
+    return found | dict(getattr(network, "constants", None) or {})
+
+
+def _pieces(network: Any, digests: Digests) -> Iterator[bytes]:
     """What makes a network answer as it does, whatever its mode and gradients."""
     import torch
 
-    state = network.state_dict
-    for key, value in (state() if callable(state) else state).items():
+    for key, value in state_of(network).items():
         yield str(key).encode()
-        if isinstance(value, torch.Tensor):
-            yield value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-        else:
-            yield _pickled(value)
+        yield digests(value) if isinstance(value, torch.Tensor) else _pickled(value)
     if hasattr(network, "graph_module"):  # torch.export
         yield str(network.graph_module.code).encode()
         return
