@@ -30,6 +30,7 @@ import xrxai
 from tests.conftest import raises_exactly
 from xrxai import pieces, travel
 from xrxai.errors import ModelError, OptionError
+from xrxai.fingerprint import Digests
 
 BANDS = 5
 TARGETS = ["K", "pH"]
@@ -173,6 +174,22 @@ def test_a_reference_may_be_sent_on(folder: Path) -> None:
     for path in folder.iterdir():
         path.unlink()
     assert pickle.dumps(pickle.loads(sent)) == sent
+
+
+def test_files_are_written_again_where_they_are_not(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference = travel.reference(spectra(Tied()))
+    first = pickle.dumps(reference)
+    monkeypatch.setenv(pieces.VARIABLE, str(folder / "other"))
+    assert pickle.dumps(reference) == first
+    assert files(folder / "other") == [".skeleton", ".tensors"]
+
+
+def test_tensors_that_are_made_when_asked_for_are_told_apart() -> None:
+    digests = Digests()
+    found = {digests(torch.full((1000,), float(i))) for i in range(20)}
+    assert len(found) == 20
 
 
 def test_changed_weights_are_another_model(folder: Path) -> None:

@@ -7,7 +7,7 @@ import functools
 import hashlib
 import inspect
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from xrxai import loading
 from xrxai.errors import ModelError, OptionError, TargetError, at_least, choice, positive
+from xrxai.fingerprint import Digests, fingerprint, pickled
 
 Takes = Literal["spectrum", "patch"]
 Gives = Literal["vector", "map"]
@@ -340,13 +341,14 @@ class Model:
 
     def weights_hash(self) -> str:
         """Fingerprint (blake2b) of weights and architecture, or of what a callable holds."""
-        return fingerprint(self, Digests())
+        networks = [self.forward] if self.is_program else self.networks()
+        return fingerprint(self.forward, networks, Digests())
 
     def token(self, weights: str) -> tuple[str, ...]:
         """Say in words what decides the answers, given the fingerprint of the weights."""
         apart = ("forward", "prepare", "factory")
         options = [repr(getattr(self, f.name)) for f in fields(self) if f.name not in apart]
-        prepare = hashlib.blake2b(_pickled(self.prepare)).hexdigest()
+        prepare = hashlib.blake2b(pickled(self.prepare)).hexdigest()
         return (type(self).__qualname__, weights, prepare, *options)
 
     def __dask_tokenize__(self) -> tuple[str, ...]:
@@ -371,92 +373,3 @@ def _fitted(estimator: Any) -> bool:
     except TypeError:  # has predict and get_params, but is none of scikit-learn's
         return True
     return True
-
-
-class Digests:
-    """Digests of tensors; each is read once, in whatever order and however often it is asked."""
-
-    def __init__(self) -> None:
-        self._known: dict[Any, bytes] = {}
-
-    def __call__(self, tensor: Any) -> bytes:
-        """Digest of dtype, shape and values."""
-        import torch
-
-        key = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
-        if key not in self._known:
-            flat = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
-            found = hashlib.blake2b(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
-            found.update(flat.numpy())  # in place: a copy would cost half as much again
-            self._known[key] = found.digest()
-        return self._known[key]
-
-
-def fingerprint(model: Model, digests: Digests) -> str:
-    """Fingerprint of weights and architecture, with digests of tensors that may be known."""
-    digest = hashlib.blake2b(digest_size=16)
-    networks = [model.forward] if model.is_program else model.networks()
-    if not any(network is model.forward for network in networks):
-        digest.update(_pickled(model.forward))
-    for network in networks:
-        for piece in _pieces(network, digests):
-            digest.update(piece)
-    return digest.hexdigest()
-
-
-def state_of(network: Any) -> dict[str, Any]:
-    """Parameters and buffers of a network or program, also those that its files leave out."""
-    state = network.state_dict
-    found = dict(state() if callable(state) else state)
-    if hasattr(network, "named_buffers"):
-        buffers = network.named_buffers
-        found |= dict(buffers() if callable(buffers) else buffers)
-    return found | dict(getattr(network, "constants", None) or {})
-
-
-def _pieces(network: Any, digests: Digests) -> Iterator[bytes]:
-    """What makes a network answer as it does, whatever its mode and gradients."""
-    import torch
-
-    for key, value in state_of(network).items():
-        yield str(key).encode()
-        yield digests(value) if isinstance(value, torch.Tensor) else _pickled(value)
-    if hasattr(network, "graph_module"):  # torch.export
-        yield str(network.graph_module.code).encode()
-        return
-    for key, part in network.named_modules():
-        plain = {
-            k: v
-            for k, v in sorted(vars(part).items())
-            if k != "training" and not k.startswith("_") and isinstance(v, bool | int | float | str)
-        }
-        yield f"{key} {type(part).__module__}.{type(part).__qualname__} {plain}".encode()
-        if isinstance(part, torch.jit.ScriptModule):
-            with contextlib.suppress(RuntimeError, AttributeError):  # a part without forward
-                yield str(part.code).encode()
-            continue
-        code = getattr(type(part).forward, "__code__", None)
-        if code is not None:
-            values = [c for c in code.co_consts if isinstance(c, int | float | str | tuple)]
-            yield code.co_code + repr((code.co_names, values)).encode()
-
-
-def _pickled(thing: Any) -> bytes:
-    """Bytes of a callable or an estimator; networks in it are counted by `_pieces`."""
-    import io
-    import sys
-
-    import cloudpickle
-
-    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-        def persistent_id(self, obj: Any) -> str | None:
-            torch = sys.modules.get("torch")
-            apart = torch is not None and isinstance(obj, torch.nn.Module)
-            return type(obj).__qualname__ if apart else None
-
-    stream = io.BytesIO()
-    try:
-        Pickler(stream).dump(thing)
-    except Exception:  # locks, handles: any error type, depending on what it holds
-        return repr(thing).encode()
-    return stream.getvalue()

@@ -9,7 +9,7 @@ import os
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from xrxai.errors import ModelError
@@ -88,6 +88,12 @@ def _tidy(place: Path) -> None:
         with contextlib.suppress(OSError):
             if path.stat().st_mtime < old:
                 path.unlink()
+
+
+def there(names: Iterable[str]) -> bool:
+    """Whether all of these files are there."""
+    place = folder()
+    return all((place / name).exists() for name in names)
 
 
 def find(name: str) -> Path:

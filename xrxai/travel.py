@@ -19,7 +19,8 @@ import cloudpickle
 from xrxai import loading, pieces
 from xrxai.culprit import culprit, is_program
 from xrxai.errors import ModelError, XrxaiError
-from xrxai.model import Digests, Model, fingerprint, state_of
+from xrxai.fingerprint import Digests, fingerprint, state_of
+from xrxai.model import Model
 
 _INLINE = 4096  # bytes of a skeleton that go into every task rather than into a file
 _KEPT = 4  # models of other processes that this one keeps loaded
@@ -52,6 +53,7 @@ class Reference:
     def __init__(self, model: Model | None, parcel: Parcel | None = None) -> None:
         self._model = model
         self._parcel = parcel
+        self._here = model is not None
 
     @property
     def model(self) -> Model:
@@ -66,7 +68,9 @@ class Reference:
         if self._parcel is not None:
             return self._parcel.weights_hash, self._parcel.state
         digests = Digests()
-        return fingerprint(self.model, digests), _state(self.model, digests)
+        model = self.model
+        weights = fingerprint(model.forward, _networks(model), digests)
+        return weights, _state(model, digests)
 
     @property
     def weights_hash(self) -> str:
@@ -84,11 +88,13 @@ class Reference:
         return self.token
 
     def parcel(self) -> Parcel:
-        """What is pickled; its files are written the first time."""
+        """What is pickled; its files are written the first time, and where they have gone."""
         with _LOCK:
-            if self._parcel is None:
-                self._parcel = _packed(self.model, *self._prints, self.token)
-            return self._parcel
+            parcel = self._parcel
+            gone = self._here and parcel is not None and not pieces.there(parcel.files)
+            if parcel is None or gone:
+                parcel = self._parcel = _packed(self.model, *self._prints, self.token)
+            return parcel
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Reference, (None, self.parcel())
@@ -199,12 +205,16 @@ def _name_of(tensors: list[Any], digests: Digests) -> str:
     return pieces.digest(b"".join(digests(tensor) for tensor in tensors)) + ".tensors"
 
 
+def _networks(model: Model) -> list[Any]:
+    return [model.forward] if model.is_program else model.networks()
+
+
 def _state(model: Model, digests: Digests) -> str:
     """Digest of parameters and buffers of all networks."""
     import torch
 
     found = hashlib.blake2b(digest_size=16)
-    for network in [model.forward] if model.is_program else model.networks():
+    for network in _networks(model):
         for key, value in state_of(network).items():
             if isinstance(value, torch.Tensor):
                 found.update(str(key).encode() + digests(value))
