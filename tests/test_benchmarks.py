@@ -79,3 +79,17 @@ def test_kills_are_counted_and_compared(capsys):
     printed = capsys.readouterr().out
     assert "| True |" in printed  # the same bits
     assert "calls made twice" in printed
+
+
+def test_travel_is_measured_and_put_between_its_marks(tmp_path, capsys, monkeypatch):
+    from benchmarks import travel
+
+    monkeypatch.setattr(travel, "WAYS", {"reference": "by reference"})
+    page = tmp_path / "performance.md"
+    page.write_text(f"# Performance\n\n{travel.BEGIN}\nstale\n{travel.END}\n\nThe rest.\n")
+    assert travel.main(["--short", "--out", str(page)]) == 0
+    text = page.read_text()
+    assert capsys.readouterr().out in text
+    assert "stale" not in text
+    assert text.endswith("\n\nThe rest.\n")
+    assert len(re.findall(r"^\| by reference( \| [\d.]+){7} \|$", text, re.MULTILINE)) == 1

@@ -33,7 +33,9 @@ from xrxai.labelled.expand import combine, on_cube, to_groups
 from xrxai.labelled.removal import spectral_covariance
 from xrxai.labelled.segments import segments
 from xrxai.labelled.top import top
+from xrxai.loading import load_program
 from xrxai.model import Model
+from xrxai.shipping import ship
 
 try:
     __version__ = version("xrxai")
@@ -66,6 +68,7 @@ __all__ = [
     "kernel_shap_spectral",
     "lime_spatial",
     "lime_spectral",
+    "load_program",
     "lrp",
     "methods",
     "occlusion",
@@ -80,6 +83,7 @@ __all__ = [
     "rise",
     "saliency",
     "segments",
+    "ship",
     "smoothgrad",
     "spectral_covariance",
     "to_cube",

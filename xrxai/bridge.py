@@ -18,6 +18,7 @@ from xrxai.labelled.cube import Cube
 from xrxai.model import Model
 from xrxai.spec import Output, Placed, Spec, Tiles
 from xrxai.tiles import Grid, Tile
+from xrxai.travel import Reference
 
 _SAMPLE = "__sample"
 _Arrays = dict[str, np.ndarray]
@@ -28,7 +29,7 @@ class Job:
     """Everything a block needs besides its own arrays."""
 
     kernel: Callable[..., Mapping[str, Any]]
-    model: Model
+    reference: Reference
     targets: tuple[int, ...]
     static: Mapping[str, Any]
     outputs: Mapping[str, Output]
@@ -40,6 +41,11 @@ class Job:
     grid: Grid | None = None
     mean: bool = False  # over the pixels that count, in place of the sum
     token: str | None = None  # of a run in blocks, whose threads run beside each other
+
+    @property
+    def model(self) -> Model:
+        """The live model, in whatever process this is."""
+        return self.reference.model
 
     def dims(self, name: str) -> tuple[str, ...]:
         """Dims of an output after the sample's own."""
@@ -287,7 +293,7 @@ def _graph(
     from dask.base import tokenize
 
     token = tokenize(
-        job.kernel, job.model, job.targets, dict(job.static), job.good_band, *arguments
+        job.kernel, job.reference, job.targets, dict(job.static), job.good_band, *arguments
     )
     answers = da.blockwise(
         block,

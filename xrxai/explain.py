@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xrxai import bridge
+from xrxai import bridge, travel
 from xrxai import scene as cutting
 from xrxai.errors import CubeError, ModelError, TargetError, at_least
 from xrxai.labelled import areas, result
@@ -199,7 +199,7 @@ def explain(
         halo = {"halo": 0, "halo_exact": int(model.gives == "vector")}
     job = bridge.Job(
         case.kernel,
-        model,
+        travel.reference(model),
         tuple(case.targets),
         static or {},
         bridge.outputs_for(case.spec, case.asked),
@@ -239,7 +239,9 @@ def explain(
         "seed": seed,
         "model": repr(case.asked),
         "model_options": case.asked.options(),
-        "model_hash": case.asked.weights_hash(),
+        "model_hash": job.reference.weights_hash
+        if case.asked is model
+        else case.asked.weights_hash(),
         "reduction": model.reduction,
         "tiles": halo | ({"run": token} if token else {}),
     }

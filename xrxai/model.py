@@ -6,13 +6,16 @@ import contextlib
 import functools
 import hashlib
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from xrxai import loading
 from xrxai.errors import ModelError, OptionError, TargetError, at_least, choice, pair, positive
+from xrxai.fingerprint import Digests, fingerprint, pickled
 
 if TYPE_CHECKING:
     from xrxai.context import ReceptiveField
@@ -29,11 +32,11 @@ class Model:
 
     Parameters
     ----------
-    forward : torch.nn.Module, ScriptModule, ExportedProgram, callable or estimator
-        What answers. Networks are run in evaluation mode with frozen parameters and given
-        back as found, also those that a plain callable names. A plain callable gets a tensor
-        and returns one (see `arrays`). A scikit-learn estimator takes spectra; a classifier
-        answers by ``predict_proba``.
+    forward : torch.nn.Module, ScriptModule, ExportedProgram, callable or estimator, optional
+        What answers; left out when `factory` makes it. Networks are run in evaluation mode with
+        frozen parameters and given back as found, also those that a plain callable names. A
+        plain callable gets a tensor and returns one (see `arrays`). A scikit-learn estimator
+        takes spectra; a classifier answers by ``predict_proba``.
     takes : {"spectrum", "patch"}
         Its input: ``"spectrum"`` is ``(n, band)``, a sample is a pixel; ``"patch"`` is
         ``(n, band, y, x)``, a sample is a whole cube. Optional for estimators.
@@ -94,6 +97,10 @@ class Model:
         radii.
     name : str, optional
         Name written into results. Default: the class or function name.
+    factory : str, optional
+        ``"package.module:function"``: a function that is called without arguments and returns
+        what `forward` may be. Other processes get this string and call it themselves, for
+        models that cannot be pickled; it must give them the same weights.
 
     Raises
     ------
@@ -108,7 +115,7 @@ class Model:
     <xrxai.Model '<lambda>': spectrum -> K, pH>
     """
 
-    forward: Any
+    forward: Any = None
     _: KW_ONLY
     takes: Takes = None  # type: ignore[assignment]
     targets: Sequence[str] = ()
@@ -130,6 +137,7 @@ class Model:
     batch_size: int | None = None
     halo: int | None = None
     name: str | None = None
+    factory: str | None = None
 
     def __post_init__(self) -> None:
         """Settle what is left open and refuse what cannot be."""
@@ -137,10 +145,22 @@ class Model:
         def settle(key: str, value: Any) -> None:
             object.__setattr__(self, key, value)
 
+        if self.factory is not None:
+            self._settle_factory(settle)
+        elif self.forward is None:
+            raise ModelError(
+                "The model is missing; type Model(net, ...), or "
+                "Model(factory='package.module:function', ...)."
+            )
         if isinstance(self.forward, type):
             raise ModelError(
                 f"{self.forward.__name__} is a class, and a model made of it is needed; "
                 f"type Model({self.forward.__name__}(...), ...)."
+            )
+        if isinstance(self.forward, str | os.PathLike):
+            raise ModelError(
+                f"{os.fspath(self.forward)!r} is a file name, and a model is needed; type "
+                f"Model(xrxai.load_program({os.fspath(self.forward)!r}), ...)."
             )
         estimator = self.is_estimator
         if not callable(self.forward) and not estimator and not self.is_program:
@@ -228,6 +248,21 @@ class Model:
                 f"resize={self.resize!r} is not a height and a width; type resize=(224, 224)."
             )
         settle("resize", tuple(at_least(side, 1, "resize") for side in size))
+
+    def _settle_factory(self, settle: Callable[[str, Any], None]) -> None:
+        factory = str(self.factory)
+        if self.forward is not None:
+            loading.named(factory)
+            return
+        settle("forward", loading.built(factory))
+        known = callable(self.forward) or self.is_estimator or self.is_program
+        if not known or isinstance(self.forward, type):
+            what = "a class" if known else f"a {type(self.forward).__name__}"
+            raise ModelError(
+                f"factory={factory!r} returned {what}, not a model; let it return a "
+                f"torch.nn.Module, a TorchScript or torch.export program, a function or a "
+                f"scikit-learn estimator."
+            )
 
     def _settle_estimator(self, settle: Callable[[str, Any], None]) -> None:
         kind = type(self.forward).__name__
@@ -443,21 +478,19 @@ class Model:
 
     def weights_hash(self) -> str:
         """Fingerprint (blake2b) of weights and architecture, or of what a callable holds."""
-        digest = hashlib.blake2b(digest_size=16)
         networks = [self.forward] if self.is_program else self.networks()
-        if not any(network is self.forward for network in networks):
-            digest.update(_pickled(self.forward))
-        for network in networks:
-            for piece in _pieces(network):
-                digest.update(piece)
-        return digest.hexdigest()
+        return fingerprint(self.forward, networks, Digests())
+
+    def token(self, weights: str) -> tuple[str, ...]:
+        """Say in words what decides the answers, given the fingerprint of the weights."""
+        apart = ("forward", "prepare", "factory")
+        options = [repr(getattr(self, f.name)) for f in fields(self) if f.name not in apart]
+        prepare = hashlib.blake2b(pickled(self.prepare)).hexdigest()
+        return (type(self).__qualname__, weights, prepare, *options)
 
     def __dask_tokenize__(self) -> tuple[str, ...]:
         """Give dask a stable name for graphs: weights and options."""
-        apart = ("forward", "prepare")
-        options = [repr(getattr(self, f.name)) for f in fields(self) if f.name not in apart]
-        prepare = hashlib.blake2b(_pickled(self.prepare)).hexdigest()
-        return (type(self).__qualname__, self.weights_hash(), prepare, *options)
+        return self.token(self.weights_hash())
 
     def __repr__(self) -> str:
         """One line: name, input, outputs."""
@@ -503,55 +536,3 @@ def _fitted(estimator: Any) -> bool:
     except TypeError:  # has predict and get_params, but is none of scikit-learn's
         return True
     return True
-
-
-def _pieces(network: Any) -> Iterator[bytes]:
-    """What makes a network answer as it does, whatever its mode and gradients."""
-    import torch
-
-    state = network.state_dict
-    for key, value in (state() if callable(state) else state).items():
-        yield str(key).encode()
-        if isinstance(value, torch.Tensor):
-            yield value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-        else:
-            yield _pickled(value)
-    if hasattr(network, "graph_module"):  # torch.export
-        yield str(network.graph_module.code).encode()
-        return
-    for key, part in network.named_modules():
-        plain = {
-            k: v
-            for k, v in sorted(vars(part).items())
-            if k != "training" and not k.startswith("_") and isinstance(v, bool | int | float | str)
-        }
-        yield f"{key} {type(part).__module__}.{type(part).__qualname__} {plain}".encode()
-        if isinstance(part, torch.jit.ScriptModule):
-            with contextlib.suppress(RuntimeError, AttributeError):  # a part without forward
-                yield str(part.code).encode()
-            continue
-        code = getattr(type(part).forward, "__code__", None)
-        if code is not None:
-            values = [c for c in code.co_consts if isinstance(c, int | float | str | tuple)]
-            yield code.co_code + repr((code.co_names, values)).encode()
-
-
-def _pickled(thing: Any) -> bytes:
-    """Bytes of a callable or an estimator; networks in it are counted by `_pieces`."""
-    import io
-    import sys
-
-    import cloudpickle
-
-    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-        def persistent_id(self, obj: Any) -> str | None:
-            torch = sys.modules.get("torch")
-            apart = torch is not None and isinstance(obj, torch.nn.Module)
-            return type(obj).__qualname__ if apart else None
-
-    stream = io.BytesIO()
-    try:
-        Pickler(stream).dump(thing)
-    except Exception:  # locks, handles: any error type, depending on what it holds
-        return repr(thing).encode()
-    return stream.getvalue()

@@ -27,6 +27,7 @@ def by_pixel(model: Model) -> Model:
     return replace(
         model,
         forward=wrapped,
+        factory=None,
         takes="patch",
         gives="map",
         reduction="area",

@@ -1,0 +1,99 @@
+"""Fingerprints: what makes a model answer as it does, in a few letters."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import cloudpickle
+
+
+class Digests:
+    """Digests of tensors; each is read once, in whatever order and however often it is asked."""
+
+    def __init__(self) -> None:
+        # With its tensor, whose memory is not given to another one meanwhile.
+        self._known: dict[Any, tuple[bytes, Any]] = {}
+
+    def __call__(self, tensor: Any) -> bytes:
+        """Digest of dtype, shape and values."""
+        import torch
+
+        key = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
+        if key not in self._known:
+            flat = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+            found = hashlib.blake2b(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
+            found.update(flat.numpy())  # in place: a copy would cost half as much again
+            self._known[key] = found.digest(), tensor
+        return self._known[key][0]
+
+
+def fingerprint(forward: Any, networks: list[Any], digests: Digests) -> str:
+    """Fingerprint of weights and architecture; the digests of tensors may be known."""
+    digest = hashlib.blake2b(digest_size=16)
+    if not any(network is forward for network in networks):
+        digest.update(pickled(forward))
+    for network in networks:
+        for piece in _pieces(network, digests):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def state_of(network: Any) -> dict[str, Any]:
+    """Parameters and buffers of a network or program, also those that its files leave out."""
+    state = network.state_dict
+    found = dict(state() if callable(state) else state)
+    if hasattr(network, "named_buffers"):
+        buffers = network.named_buffers
+        found |= dict(buffers() if callable(buffers) else buffers)
+    return found | dict(getattr(network, "constants", None) or {})
+
+
+def _pieces(network: Any, digests: Digests) -> Iterator[bytes]:
+    """What makes a network answer as it does, whatever its mode and gradients."""
+    import torch
+
+    for key, value in state_of(network).items():
+        yield str(key).encode()
+        yield digests(value) if isinstance(value, torch.Tensor) else pickled(value)
+    if hasattr(network, "graph_module"):  # torch.export
+        yield str(network.graph_module.code).encode()
+        return
+    for key, part in network.named_modules():
+        plain = {
+            k: v
+            for k, v in sorted(vars(part).items())
+            if k != "training" and not k.startswith("_") and isinstance(v, bool | int | float | str)
+        }
+        yield f"{key} {type(part).__module__}.{type(part).__qualname__} {plain}".encode()
+        if isinstance(part, torch.jit.ScriptModule):
+            with contextlib.suppress(RuntimeError, AttributeError):  # a part without forward
+                yield str(part.code).encode()
+            continue
+        code = getattr(type(part).forward, "__code__", None)
+        if code is not None:
+            values = [c for c in code.co_consts if isinstance(c, int | float | str | tuple)]
+            yield code.co_code + repr((code.co_names, values)).encode()
+
+
+class _Plain(cloudpickle.Pickler):  # type: ignore[misc]
+    """Pickler that only names networks: `_pieces` counts them."""
+
+    def persistent_id(self, thing: Any) -> str | None:
+        torch = sys.modules.get("torch")
+        apart = torch is not None and isinstance(thing, torch.nn.Module)
+        return type(thing).__qualname__ if apart else None
+
+
+def pickled(thing: Any) -> bytes:
+    """Bytes of a callable or an estimator, without the networks in it."""
+    stream = io.BytesIO()
+    try:
+        _Plain(stream).dump(thing)
+    except Exception:  # locks, handles: any error type, depending on what it holds
+        return repr(thing).encode()
+    return stream.getvalue()
