@@ -8,15 +8,20 @@ import hashlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, fields
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from xrxai.errors import ModelError, OptionError, TargetError, at_least, choice, positive
 
+if TYPE_CHECKING:
+    from xrxai.context import ReceptiveField
+
 Takes = Literal["spectrum", "patch"]
 Gives = Literal["vector", "map"]
 Reduction = Literal["frozen_argmax", "argmax", "area"]
+
+_LARGEST_WINDOW = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +76,10 @@ class Model:
     batch_size : int, optional
         Samples per call of the model; results do not depend on it. Default: as many as fit
         4 MiB of input, 256 MiB on CUDA.
+    halo : int, optional
+        Pixels of context around each tile of a lazy cube, with ``gives="map"``. Default:
+        measured (see `receptive_field`). More of them cost time, and bring nothing beyond two
+        radii.
     name : str, optional
         Name written into results. Default: the class or function name.
 
@@ -105,6 +114,7 @@ class Model:
     dtype: Literal["float32", "float64"] | None = None
     device: str = "auto"
     batch_size: int | None = None
+    halo: int | None = None
     name: str | None = None
 
     def __post_init__(self) -> None:
@@ -164,6 +174,13 @@ class Model:
         for key in ("batch_size", "n_bands"):
             if getattr(self, key) is not None:
                 at_least(getattr(self, key), 1, key)
+        if self.halo is not None:
+            if self.gives != "map":
+                raise ModelError(
+                    f"halo={self.halo!r} is what surrounds the tiles of a map, but "
+                    f"gives={self.gives!r} has none; drop halo= or type gives='map'."
+                )
+            at_least(self.halo, 0, "halo")
         positive(self.scale, "scale", 1e-4)
         if not np.isscalar(self.fill) or not np.isfinite(self.fill):
             raise OptionError(
@@ -292,6 +309,93 @@ class Model:
         kept = {id(thing): thing for thing in found if isinstance(thing, torch.nn.Module)}
         return list(kept.values())
 
+    def receptive_field(
+        self, *, n_bands: int | None = None, largest: int = 1024, cube: Any = None
+    ) -> ReceptiveField:
+        """
+        Measure how far a pixel of the cube reaches in the map that the model gives.
+
+        One pixel of a window is made NaN: what it reaches is NaN as well. Gradients are asked,
+        too, because some networks hide NaN; the larger of both counts. Then windows that are
+        shifted, or of another size, must answer alike.
+
+        Parameters
+        ----------
+        n_bands : int, optional
+            Bands of the windows. Default: those of the model, or of its first layer.
+        largest : int, default: 1024
+            Side in pixels up to which windows grow while a pixel reaches their edges; a radius
+            above half of it is not found.
+        cube : DataArray, optional
+            Windows are noise, with the means and deviations of this cube's bands. Default: zero
+            and one, as the network sees it.
+
+        Returns
+        -------
+        ReceptiveField
+            Radius and stride in pixels, and whether they are exact.
+
+        Raises
+        ------
+        ModelError
+            The model gives no map, or bears no window of noise.
+
+        Examples
+        --------
+        >>> import torch, xrxai
+        >>> net = torch.nn.Conv2d(4, 2, 3, padding=1)
+        >>> model = xrxai.Model(net, takes="patch", gives="map", targets=["crop", "soil"])
+        >>> model.receptive_field()
+        <xrxai.ReceptiveField: radius 1 px, stride 1, measured in 64 px>
+        """
+        from xrxai.tensors import field
+
+        largest = at_least(largest, 64, "largest")
+        n_bands = None if n_bands is None else at_least(n_bands, 1, "n_bands")
+        return field.measure(self, n_bands=n_bands, largest=largest, sample=_values(cube))
+
+    def seam_error(
+        self, halo: int, *, tile: int = 256, n_bands: int | None = None, cube: Any = None
+    ) -> float:
+        """
+        Measure what a halo costs at the seams: relative L1 error of the gradient in a tile.
+
+        The gradient of the summed score, on a core of at most 128 pixels, is compared with the
+        same core's in the largest window that can be afforded. A model with global context
+        has no exact halo, and this says how good one is.
+
+        Parameters
+        ----------
+        halo : int
+            Pixels on each side, rounded up to a multiple of the stride.
+        tile : int, default: 256
+            Side of the tiles in pixels.
+        n_bands : int, optional
+            As in `receptive_field`.
+        cube : DataArray, optional
+            Its middle is the window. Default: noise.
+
+        Returns
+        -------
+        float
+            0 is exact; NaN where no larger window than the halo's could be afforded.
+
+        Raises
+        ------
+        ModelError
+            The model gives no map.
+        """
+        from xrxai.tensors import field
+
+        found = field.seam_errors(
+            self,
+            [at_least(halo, 0, "halo")],
+            tile=at_least(tile, 1, "tile"),
+            n_bands=n_bands,
+            sample=_values(cube),
+        )
+        return next(iter(found.values()), float("nan"))
+
     def options(self) -> dict[str, Any]:
         """Options that differ from their defaults, as plain values for provenance."""
         apart = ("forward", "targets")
@@ -327,6 +431,28 @@ class Model:
         names = ", ".join(self.targets)
         kind = " map of" if self.gives == "map" else ""
         return f"<xrxai.Model {self.label!r}: {self.takes} ->{kind} {names}>"
+
+
+def _values(cube: Any) -> np.ndarray | None:
+    """The middle of a cube as (band, y, x), of the first where there are several."""
+    if cube is None:
+        return None
+    from xrxai.labelled.cube import locate
+
+    place = locate(cube)
+    if place.y is None or place.x is None:
+        raise ModelError(
+            f"cube= has dims {tuple(cube.dims)} and no rows and columns among them; name them "
+            f"with xrxai.to_cube(cube, y_dim=..., x_dim=...)."
+        )
+    core = (place.band, place.y, place.x)
+    at: dict[Any, Any] = {d: 0 for d in place.data.dims if d not in core}
+    for dim in (place.y, place.x):  # a lazy scene is not read as a whole
+        spare = max(0, place.data.sizes[dim] - _LARGEST_WINDOW) // 2
+        at[dim] = slice(spare, spare + _LARGEST_WINDOW)
+    middle = place.data.isel(at).where(place.valid().isel(at, missing_dims="ignore"))
+    values: np.ndarray = middle.transpose(*core).values
+    return values
 
 
 def _fitted(estimator: Any) -> bool:

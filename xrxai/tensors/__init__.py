@@ -8,32 +8,38 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from xrxai.tensors import (
         cam,
+        field,
         foreign,
         greedy,
         hooks,
         integrate,
         paths,
         perturb,
+        probe,
         rules,
         run,
         running,
         score,
+        seam,
         shapley,
         surrogate,
     )
 
 __all__ = [
     "cam",
+    "field",
     "foreign",
     "greedy",
     "hooks",
     "integrate",
     "paths",
     "perturb",
+    "probe",
     "rules",
     "run",
     "running",
     "score",
+    "seam",
     "shapley",
     "surrogate",
 ]

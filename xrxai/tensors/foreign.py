@@ -6,17 +6,19 @@ import contextlib
 import inspect
 import random
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from xrxai.errors import ModelError, OptionError, XrxaiError
-from xrxai.model import Model
 from xrxai.tensors import hooks
 from xrxai.tensors.run import batches
 from xrxai.tensors.score import Score
+
+if TYPE_CHECKING:
+    from xrxai.model import Model
 
 Method = Callable[[torch.nn.Module], Any]
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import difflib
 from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from xrxai.errors import ModelError, OptionError
-from xrxai.model import Model
 from xrxai.tensors.run import Runner
+
+if TYPE_CHECKING:
+    from xrxai.model import Model
 
 _SHOWN = 30
 

@@ -6,7 +6,7 @@ import contextlib
 import copy
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import torch
@@ -14,7 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xrxai.errors import ModelError, OptionError
-from xrxai.model import Model
+
+if TYPE_CHECKING:
+    from xrxai.model import Model
 
 # Evaluation mode and frozen parameters are state of a shared module: one run at a time.
 _ONE_AT_A_TIME = threading.RLock()
@@ -45,6 +47,19 @@ class Runner:
 
     def forward(self, x: Tensor) -> Tensor:
         """x (n, band[, y, x]) -> (n, target[, y, x]), on the grid of x."""
+        out = self.raw(x)
+        if not bool(torch.isfinite(out.detach()).all()):
+            found = "NaN" if bool(torch.isnan(out.detach()).any()) else "infinite values"
+            raise ModelError(
+                f"The model answered {found} for a finite input; mend the model, or choose a "
+                f"baseline that it can bear (log(0) and 0/0, for example, are not finite)."
+            )
+        if self.model.activation == "softmax":
+            return torch.softmax(out, dim=1)
+        return torch.sigmoid(out) if self.model.activation == "sigmoid" else out
+
+    def raw(self, x: Tensor) -> Tensor:
+        """Before the activation, and finite or not: (n, target[, y, x])."""
         n, grid = x.shape[0], tuple(x.shape[2:])
         z = self._ready(x)
         try:
@@ -57,16 +72,7 @@ class Runner:
                 f"Check takes={self.model.takes!r}, the number of bands ({x.shape[1]}), pad= "
                 f"and resize=."
             ) from error
-        out = self._shaped(out, n, grid, z)
-        if not bool(torch.isfinite(out.detach()).all()):
-            found = "NaN" if bool(torch.isnan(out.detach()).any()) else "infinite values"
-            raise ModelError(
-                f"The model answered {found} for a finite input; mend the model, or choose a "
-                f"baseline that it can bear (log(0) and 0/0, for example, are not finite)."
-            )
-        if self.model.activation == "softmax":
-            return torch.softmax(out, dim=1)
-        return torch.sigmoid(out) if self.model.activation == "sigmoid" else out
+        return self._shaped(out, n, grid, z)
 
     def _ready(self, x: Tensor) -> Tensor:
         """What the module gets: padded, scaled, resized, prepared."""
