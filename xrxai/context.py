@@ -37,7 +37,9 @@ class ReceptiveField:
     def __repr__(self) -> str:
         """One line: radius, stride, window."""
         far = "no radius" if self.radius is None else f"radius {self.radius} px"
-        text = f"{far}, stride {self.stride}, measured in {self.window} px"
+        text = f"{far}, stride {self.stride}" + f", measured in {self.window} px" * bool(
+            self.window
+        )
         return f"<xrxai.ReceptiveField: {text}{'; ' * bool(self.reason)}{self.reason}>"
 
 

@@ -24,6 +24,8 @@ Takes = Literal["spectrum", "patch"]
 Gives = Literal["vector", "map"]
 Reduction = Literal["frozen_argmax", "argmax", "area"]
 
+_LARGEST_WINDOW = 1024
+
 
 @dataclass(frozen=True, eq=False)
 class Model:
@@ -500,7 +502,7 @@ class Model:
 
 
 def _values(cube: Any) -> np.ndarray | None:
-    """A cube as (band, y, x), the first where there are several."""
+    """The middle of a cube as (band, y, x), of the first where there are several."""
     if cube is None:
         return None
     from xrxai.labelled.cube import locate
@@ -512,16 +514,12 @@ def _values(cube: Any) -> np.ndarray | None:
             f"with xrxai.to_cube(cube, y_dim=..., x_dim=...)."
         )
     core = (place.band, place.y, place.x)
-    first = place.data.isel({d: 0 for d in place.data.dims if d not in core})
-    values: np.ndarray = (
-        first.where(
-            place.valid().isel(
-                {d: 0 for d in place.data.dims if d not in core}, missing_dims="ignore"
-            )
-        )
-        .transpose(*core)
-        .values
-    )
+    at: dict[Any, Any] = {d: 0 for d in place.data.dims if d not in core}
+    for dim in (place.y, place.x):  # a lazy scene is not read as a whole
+        spare = max(0, place.data.sizes[dim] - _LARGEST_WINDOW) // 2
+        at[dim] = slice(spare, spare + _LARGEST_WINDOW)
+    middle = place.data.isel(at).where(place.valid().isel(at, missing_dims="ignore"))
+    values: np.ndarray = middle.transpose(*core).values
     return values
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         run,
         running,
         score,
+        seam,
         shapley,
         surrogate,
     )
@@ -46,6 +47,7 @@ __all__ = [
     "run",
     "running",
     "score",
+    "seam",
     "shapley",
     "surrogate",
 ]

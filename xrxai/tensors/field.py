@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from xrxai.context import Halo, ReceptiveField
 from xrxai.errors import ModelError
-from xrxai.tensors.probe import Budget, Strips, mix, noise, plain_convolutions
+from xrxai.tensors import seam
+from xrxai.tensors.probe import Budget, Strips, bearable, plain_convolutions
 from xrxai.tensors.run import Runner, session
-from xrxai.tensors.score import Score
 
 if TYPE_CHECKING:
     from xrxai.model import Model
@@ -31,7 +30,6 @@ _RUNGS = (16, 32, 64, 96, 128, 192, 256, 384, 512)
 _MOVES = "its answers depend on the size of the window, or on the position in it"
 _TOLERANCE = 1e-3
 _SEAM_SIDE = 1024
-_SEAM_BYTES = 4 * 2**30
 _KEPT: OrderedDict[Hashable, Any] = OrderedDict()
 
 
@@ -48,12 +46,15 @@ def measure(
     moments = _moments(sample)
     key = ("field", *_identity(model), n_bands, largest, _digest(moments))
     if key not in _KEPT:
-        free = replace(model, pad=None) if model.pad == "square" else model
-        with session(free, None, None) as runner, plain_convolutions():
-            result = _measured(runner, n_bands, largest, moments)
-        if free is not model or model.resize is not None:
-            tie = "resize=" if model.resize is not None else "pad='square'"
-            reason = f"{tie} ties what the network sees to the shape of the window"
+        if model.resize is not None:
+            reason = "resize= ties what the network sees to the size of the window"
+            result = ReceptiveField(None, 1, False, 0, False, reason)
+        else:
+            free = replace(model, pad=None) if model.pad == "square" else model
+            with session(free, None, None) as runner, plain_convolutions():
+                result = _measured(runner, n_bands, largest, moments)
+        if model.pad == "square":
+            reason = "pad='square' ties what the network sees to the shape of the window"
             result = replace(result, radius=None, exact=False, ragged=False, reason=reason)
         _keep(key, model, result)
     found: ReceptiveField = _KEPT[key][1]
@@ -67,7 +68,7 @@ def _measured(
     found, failed = None, None
     for unit in _units(pad, largest):
         try:
-            spread = _bearable(runner, n_bands, unit, moments)
+            spread = bearable(runner, n_bands, unit, moments)
             now = [
                 _along(Strips(runner, unit, spread, turned=turned), largest)
                 for turned in (False, True)
@@ -118,19 +119,28 @@ def _along(strips: Strips, largest: int) -> ReceptiveField:
             return found
         if 2 * width > largest or not budget.allows(2 * width * strips.unit):
             break
-        if found is not None and budget.allows(farthest * strips.unit):
-            # A layer with holes may see more in a larger window; else that would say the same.
-            if strips.reach(farthest, [farthest // 2]) == strips.reach(width, [width // 2]):
-                break
+        # A layer with holes may see more in a larger window; else that would say the same.
+        if (
+            found is not None
+            and budget.allows(farthest * strips.unit)
+            and _no_farther(strips, width, farthest)
+        ):
+            break
         width *= 2
     if found is not None:
         return found
     shifts = [s for s in range(1, strips.unit + 1) if strips.unit % s == 0]
-    errors = {shift: strips.misfit(strips.unit, shift) for shift in shifts}
+    errors = {shift: strips.misfit(3 * strips.unit, shift) for shift in shifts}
     # Near a multiple of the stride, shifted windows differ by their surroundings alone.
-    stride = next(s for s in shifts if errors[s] <= 1.5 * min(errors.values()))
+    stride = next(s for s in shifts if errors[s] <= 3 * min(errors.values()))
     reason = f"a pixel reaches the edges of {width} px: global context, or more than that"
     return ReceptiveField(None, stride, False, width, False, reason)
+
+
+def _no_farther(strips: Strips, width: int, farthest: int) -> bool:
+    """Whether a pixel reaches about as far in both windows."""
+    near, far = (strips.reach(wide, [wide // 2]) for wide in (width, farthest))
+    return near is not None and far is not None and far - near < strips.unit // 4
 
 
 def _within(strips: Strips, width: int) -> ReceptiveField | None:
@@ -177,7 +187,7 @@ def choose(
 ) -> Halo:
     """Halo of tiles of side `tile`: `reach` radii (1: scores, 2: gradients) and `extent` pixels.
 
-    Where it would be more than the tile, or there is no radius, it is the smallest of a ladder
+    Where it would be more than the tile and 64 pixels, or there is no radius, it is the smallest of a ladder
     with an error of 1e-3 or less, else the one from which more would bring little.
     """
     field = measure(model, n_bands=cube_bands, sample=sample)
@@ -241,93 +251,10 @@ def seam_errors(
     key = ("seam", *_identity(model), tuple(rungs), core, reach, n_bands, _digest(sample))
     if key not in _KEPT:
         with session(model, None, None) as runner:
-            window = _window(runner, core + 2 * top, core, n_bands, sample)
-            _keep(key, model, _errors(runner, window, rungs, core, reach))
+            whole = seam.window(runner, core + 2 * top, core, n_bands, sample)
+            _keep(key, model, seam.errors(runner, whole, rungs, core, reach))
     found: dict[int, float] = _KEPT[key][1]
     return {h: found[h] for h in asked if h in found}
-
-
-def _errors(
-    runner: Runner, window: Tensor, rungs: list[int], core: int, reach: int
-) -> dict[int, float]:
-    """From the smallest window to the largest that can be afforded, which is the measure."""
-    budget = Budget(_SEAM_BYTES)
-    cores: dict[int, Tensor] = {}
-    side = window.shape[-1]
-    for halo in rungs:
-        wide = core + 2 * halo
-        if not budget.allows(wide**2):
-            break
-        cut = slice((side - wide) // 2, (side + wide) // 2)
-        try:
-            with budget.spend(wide**2):
-                answer = _answer(runner, window[..., cut, cut].contiguous(), reach)
-        except ModelError:
-            if not cores:
-                raise
-            break
-        cores[halo] = answer[..., halo : halo + core, halo : halo + core].clone()
-    best = cores.pop(max(cores))
-    size = float(best.abs().sum())
-    off = {halo: float((part - best).abs().sum()) for halo, part in cores.items()}
-    return {halo: away / size if size else float(away > 0) for halo, away in off.items()}
-
-
-def _answer(runner: Runner, x: Tensor, reach: int) -> Tensor:
-    """The gradient of the summed score, or the map where scores alone are asked for."""
-    if reach < 2 or not runner.model.differentiable:
-        with torch.no_grad():
-            return runner.forward(x)
-    score = Score(runner, list(range(len(runner.model.targets))), 1)
-    z = x.detach().requires_grad_(True)
-    with torch.enable_grad():
-        s = score(z, torch.zeros(1, dtype=torch.int64, device=x.device), clean=True)
-    if not s.requires_grad:
-        return runner.forward(x)
-    (g,) = torch.autograd.grad((s * mix(s)).sum(), z, materialize_grads=True)
-    return g
-
-
-def _window(
-    runner: Runner, side: int, core: int, n_bands: int, sample: np.ndarray | None
-) -> Tensor:
-    """The middle of the sample without what is missing, or noise: (1, band, side, side)."""
-    if sample is None:
-        return noise(runner, _bearable(runner, n_bands, core, None), (1, side, side))
-    if min(sample.shape[-2:]) < side:
-        raise ModelError(
-            f"A sample of {sample.shape[-2]} by {sample.shape[-1]} pixels is smaller than the "
-            f"{side} that a tile and its surroundings take; give a larger cube=, or none."
-        )
-    y, x = ((n - side) // 2 for n in sample.shape[-2:])
-    values = sample[:, y : y + side, x : x + side]
-    values = np.where(np.isfinite(values), values, runner.model.fill)
-    return torch.as_tensor(values, dtype=runner.dtype, device=runner.device)[None]
-
-
-def _bearable(
-    runner: Runner, n_bands: int, side: int, moments: tuple[np.ndarray, np.ndarray] | None
-) -> tuple[Tensor, Tensor]:
-    """Mean and deviation (band, 1) of noise that the model answers with finite numbers."""
-    unit = 1 / runner.model.scale
-    tries: list[tuple[Any, Any]] = [(0.0, unit), (10 * unit, unit), (0.5 * unit, 0.01 * unit)]
-    if moments is not None:
-        tries = [moments]
-    for pair in tries:
-        mean, deviation = (
-            torch.as_tensor(np.broadcast_to(part, n_bands).copy(), dtype=runner.dtype).to(
-                runner.device
-            )[:, None]
-            for part in pair
-        )
-        spread = mean, deviation
-        with torch.no_grad():
-            if bool(torch.isfinite(runner.raw(noise(runner, spread, (1, side, side)))).all()):
-                return spread
-    raise ModelError(
-        "The model answers NaN or infinite values for noise; type cube= to draw it with the means "
-        "and deviations of the cube's bands."
-    )
 
 
 def _refuse(model: Model) -> None:

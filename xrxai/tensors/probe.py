@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -155,6 +156,31 @@ def noise(runner: Runner, spread: tuple[Tensor, Tensor], shape: tuple[int, int, 
         (n, mean.shape[1], high, wide), generator=torch.Generator().manual_seed(0)
     ).to(mean)
     return mean + deviation * drawn
+
+
+def bearable(
+    runner: Runner, n_bands: int, side: int, moments: tuple[np.ndarray, np.ndarray] | None
+) -> tuple[Tensor, Tensor]:
+    """Mean and deviation (band, 1) of noise that the model answers with finite numbers."""
+    unit = 1 / runner.model.scale
+    tries: list[tuple[Any, Any]] = [(0.0, unit), (10 * unit, unit), (0.5 * unit, 0.01 * unit)]
+    if moments is not None:
+        tries = [moments]
+    for pair in tries:
+        mean, deviation = (
+            torch.as_tensor(np.broadcast_to(part, n_bands).copy(), dtype=runner.dtype).to(
+                runner.device
+            )[:, None]
+            for part in pair
+        )
+        spread = mean, deviation
+        with torch.no_grad():
+            if bool(torch.isfinite(runner.raw(noise(runner, spread, (1, side, side)))).all()):
+                return spread
+    raise ModelError(
+        "The model answers NaN or infinite values for noise; type cube= to draw it with the means "
+        "and deviations of the cube's bands."
+    )
 
 
 def mix(scores: Tensor) -> Tensor:
