@@ -93,7 +93,7 @@ METHODS = {
     "saliency": {},
     "integrated_gradients": {"n_steps": 4, "baseline": 0.2},
     "smoothgrad": {"n_samples": 2, "noise": 0.1},
-    "occlusion_spatial": {"window": 24, "stride": 16},
+    "occlusion_spatial": {"window": 40, "stride": 32},
 }
 
 

@@ -187,8 +187,8 @@ def choose(
 ) -> Halo:
     """Halo of tiles of side `tile`: `reach` radii (1: scores, 2: gradients) and `extent` pixels.
 
-    Where it would be more than the tile and 64 pixels, or there is no radius, it is the smallest of a ladder
-    with an error of 1e-3 or less, else the one from which more would bring little.
+    Where it would be more than the tile and 64 pixels, or there is no radius, it is the smallest
+    of a ladder with an error of 1e-3 or less, else the one from which more would bring little.
     """
     field = measure(model, n_bands=cube_bands, sample=sample)
     step = field.stride
