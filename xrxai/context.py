@@ -37,10 +37,9 @@ class ReceptiveField:
     def __repr__(self) -> str:
         """One line: radius, stride, window."""
         far = "no radius" if self.radius is None else f"radius {self.radius} px"
-        text = f"{far}, stride {self.stride}" + f", measured in {self.window} px" * bool(
-            self.window
-        )
-        return f"<xrxai.ReceptiveField: {text}{'; ' * bool(self.reason)}{self.reason}>"
+        seen = f", measured in {self.window} px" if self.window else ""
+        why = f"; {self.reason}" if self.reason else ""
+        return f"<xrxai.ReceptiveField: {far}, stride {self.stride}{seen}{why}>"
 
 
 @dataclass(frozen=True)

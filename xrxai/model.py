@@ -416,7 +416,7 @@ class Model:
         >>> net = torch.nn.Conv2d(4, 2, 3, padding=1)
         >>> model = xrxai.Model(net, takes="patch", gives="map", targets=["crop", "soil"])
         >>> model.receptive_field()
-        <xrxai.ReceptiveField: radius 1 px, stride 1, measured in 64 px>
+        <xrxai.ReceptiveField: radius 1 px, stride 1, measured in 32 px>
         """
         from xrxai.tensors import field
 

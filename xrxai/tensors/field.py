@@ -69,10 +69,11 @@ def _measured(
     for unit in _units(pad, largest):
         try:
             spread = bearable(runner, n_bands, unit, moments)
-            now = [
-                _along(Strips(runner, unit, spread, turned=turned), largest)
-                for turned in (False, True)
-            ]
+            now = []
+            for turned in (False, True):
+                now.append(_along(Strips(runner, unit, spread, turned=turned), largest))
+                if now[-1].reason == _MOVES:
+                    break
         except ModelError as error:
             failed = failed or error
             continue

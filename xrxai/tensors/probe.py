@@ -22,6 +22,7 @@ from xrxai.tensors.run import Runner, batches
 _LARGEST_TENSOR = 512 * 2**20
 _SECONDS = 30.0
 _FAR = 1e-4, 1e-9  # differences that are no rounding, float32 and float64
+_LOUD = 2.0**40
 _DRAWS = 2  # of the input, because a gradient does not pass a unit that is off
 
 
@@ -95,7 +96,9 @@ class Strips:
                 if not out.requires_grad:
                     return None
                 picked = out[torch.arange(len(at)), :, self.unit // 2, at]
-            (g,) = torch.autograd.grad((picked * mix(picked)).sum(), z, materialize_grads=True)
+            # Large, for what is far away not to become subnormal: slow at first, then zero.
+            total = _LOUD * (picked * mix(picked)).sum()
+            (g,) = torch.autograd.grad(total, z, materialize_grads=True)
             hit[i] = (g != 0).any(1).any(1).unflatten(0, (len(i), _DRAWS)).any(1)
         return hit
 
