@@ -764,3 +764,27 @@ def test_what_a_model_says_of_itself() -> None:
     why = xrxai.saliency(cube(), one)
     assert why.attrs["model"] == repr(one)
     assert why.attrs["model_hash"] == one.weights_hash()
+
+
+def test_the_hash_tells_networks_apart_that_hold_other_functions_or_tensors():
+    class Net(torch.nn.Module):
+        def __init__(self, act, shift=0.0, power=1):
+            super().__init__()
+            self.act = act
+            self.shift = torch.full((2,), shift)
+            self.powers = [power, 2]
+
+        def forward(self, x):
+            return self.act(x[:, :2] + self.shift) ** self.powers[0]
+
+    def bent(by):
+        return lambda x: x * by
+
+    nets = [
+        Net(torch.relu), Net(torch.tanh), Net(torch.relu, 1.0), Net(torch.relu, 0.0, 3),
+        Net(bent(2.0)), Net(bent(3.0)),
+    ]  # fmt: skip
+    hashes = [xrxai.Model(net, takes="spectrum", targets=["a", "b"]).weights_hash() for net in nets]
+    assert len(set(hashes)) == len(nets)
+    again = xrxai.Model(Net(bent(2.0)), takes="spectrum", targets=["a", "b"])
+    assert again.weights_hash() == hashes[4]

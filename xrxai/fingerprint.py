@@ -64,20 +64,43 @@ def _pieces(network: Any, digests: Digests) -> Iterator[bytes]:
         yield str(network.graph_module.code).encode()
         return
     for key, part in network.named_modules():
-        plain = {
-            k: v
-            for k, v in sorted(vars(part).items())
-            if k != "training" and not k.startswith("_") and isinstance(v, bool | int | float | str)
-        }
-        yield f"{key} {type(part).__module__}.{type(part).__qualname__} {plain}".encode()
+        yield f"{key} {type(part).__module__}.{type(part).__qualname__}".encode()
+        for name, value in sorted(vars(part).items()):
+            if name != "training" and not name.startswith("_"):
+                yield from _told(name, value, digests)
         if isinstance(part, torch.jit.ScriptModule):
             with contextlib.suppress(RuntimeError, AttributeError):  # a part without forward
                 yield str(part.code).encode()
             continue
-        code = getattr(type(part).forward, "__code__", None)
-        if code is not None:
-            values = [c for c in code.co_consts if isinstance(c, int | float | str | tuple)]
-            yield code.co_code + repr((code.co_names, values)).encode()
+        yield from _code(type(part).forward)
+
+
+def _told(name: str, value: Any, digests: Digests) -> Iterator[bytes]:
+    """What an attribute of a part says: numbers, words, tensors and functions."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        yield name.encode() + digests(value)
+    elif isinstance(value, tuple | list):
+        for i, each in enumerate(value):
+            yield from _told(f"{name}[{i}]", each, digests)
+    elif isinstance(value, bool | int | float | str):
+        yield f"{name}={value!r}".encode()
+    elif callable(value) and hasattr(value, "__qualname__"):
+        yield f"{name}={value.__module__}.{value.__qualname__}".encode()
+        yield from _code(value)
+
+
+def _code(function: Any) -> Iterator[bytes]:
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return
+    values = [c for c in code.co_consts if isinstance(c, int | float | str | tuple)]
+    yield code.co_code + repr((code.co_names, values)).encode()
+    for cell in getattr(function, "__closure__", None) or ():
+        with contextlib.suppress(ValueError):  # not filled yet
+            if isinstance(cell.cell_contents, bool | int | float | str):
+                yield repr(cell.cell_contents).encode()
 
 
 class _Plain(cloudpickle.Pickler):  # type: ignore[misc]
