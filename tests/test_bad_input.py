@@ -512,6 +512,24 @@ REFUSED: list[Case] = [
         "lime_spectral or occlusion_spectral.",
     ),
     (
+        "trees_of_a_linear_model",
+        lambda: xrxai.tree_shap_spectral(cube(), estimator()),
+        ModelError,
+        "The method tree_shap_spectral reads the trees of scikit-learn's DecisionTree, "
+        "RandomForest, ExtraTrees, GradientBoosting and HistGradientBoosting, and the model Never "
+        "is none of these; give it such an estimator, or use kernel_shap_spectral, which takes "
+        "any model.",
+    ),
+    (
+        "trees_of_a_patch",
+        lambda: xrxai.tree_shap_spectral(cube(), patch()),
+        ModelError,
+        "The method tree_shap_spectral reads the trees of scikit-learn's DecisionTree, "
+        "RandomForest, ExtraTrees, GradientBoosting and HistGradientBoosting, and the model never "
+        "is none of these; give it such an estimator, or use kernel_shap_spectral, which takes "
+        "any model.",
+    ),
+    (
         "gradient_of_numpy",
         lambda: xrxai.integrated_gradients(cube(), patch(arrays="numpy")),
         ModelError,

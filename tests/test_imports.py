@@ -19,6 +19,7 @@ HEAVY = [
     "rioxarray",
     "rasterio",
     "pooch",
+    "shap",
     "spyndex",
     "tqdm",
 ]

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import xarray as xr
 from captum.attr import IntegratedGradients
+from sklearn.ensemble import RandomForestRegressor
 
 import xrxai
 
@@ -102,9 +103,44 @@ class LayeredNet(torch.nn.Module):
         return out - out.mean((2, 3), keepdim=True)
 
 
+def forest(bands=10, kind=RandomForestRegressor):
+    """A small forest of spectra, with three targets."""
+    rng = np.random.default_rng(3)
+    x = rng.uniform(0.1, 0.9, (150, bands))
+    y = np.sin(5 * x @ rng.normal(size=(bands, 3))) + x[:, :3]
+    return kind(6, max_depth=5, random_state=0).fit(x, y)
+
+
+def watched(seen, kind="patch", *, method=None):
+    """The same as `model`, and notes rows of every call, and whether it is differentiated."""
+
+    class Watched(RandomForestRegressor):
+        def predict(self, X):
+            seen.append((len(X), False))
+            return super().predict(X)
+
+    if method in TREES:
+        return xrxai.Model(forest(kind=Watched), targets=TARGETS)
+    network = model(kind, method=method).forward
+
+    def call(x):
+        seen.append((len(x), x.requires_grad))
+        return network(x)
+
+    return xrxai.Model(
+        call,
+        takes="spectrum" if kind == "spectrum" else "patch",
+        gives="map" if kind == "map" else "vector",
+        targets=TARGETS,
+        dtype="float64",
+    )
+
+
 def model(kind="patch", bands=10, *, method=None, **options):
     """A Model in float64: "patch", "map" or "spectrum"; with layers where they are needed."""
     nets = {"patch": PatchNet, "map": MapNet, "spectrum": SpectrumNet}
+    if method in TREES:
+        return xrxai.Model(forest(bands), targets=TARGETS, **options)
     if method in LAYERED:
         nets = dict.fromkeys(nets, lambda bands: LayeredNet(kind, bands))
     return xrxai.Model(
@@ -140,6 +176,7 @@ QUICK = {
         "hierarchy": [[(440, 560), (590, 610)], [(640, 720), [(740, 810), (840, 910)]]],
         "max_evaluations": 12,
     },
+    "tree_shap_spectral": {"background": np.random.default_rng(7).uniform(0.1, 0.9, (4, 10))},
     "rise": {"cells": 3, "n_samples": 30},
     "lime_spectral": {"bands": 150.0, "n_samples": 40},
     "lime_spatial": {"segments": "patch", "patch": 3, "n_samples": 40},
@@ -157,11 +194,14 @@ FORWARD_ONLY = {
     "permutation_spectral",
     "kernel_shap_spectral",
     "owen_spectral",
+    "tree_shap_spectral",
     "lime_spectral",
     *SPATIAL_FORWARD,
 }
 # Samples exchange values: pixels of one cube for spectra, several cubes (not lazy) for patches.
 EXCHANGING = {"permutation_spectral"}
+# They read the trees of an estimator, which takes spectra.
+TREES = {"tree_shap_spectral"}
 # Every target has a way of its own, or is asked for by itself, and pays for it.
 PER_TARGET = {"captum", "guided_ig"}
 

@@ -22,6 +22,7 @@ from xrxai.attribution.regions import xrai
 from xrxai.attribution.relevance import deep_lift, lrp
 from xrxai.attribution.rise import rise
 from xrxai.attribution.shap import kernel_shap_spatial, kernel_shap_spectral
+from xrxai.attribution.trees import tree_shap_spectral
 from xrxai.attribution.tunnel import hyper_noise_tunnel
 from xrxai.cost import plan
 from xrxai.errors import XrxaiError
@@ -89,5 +90,6 @@ __all__ = [
     "to_cube",
     "to_groups",
     "top",
+    "tree_shap_spectral",
     "xrai",
 ]

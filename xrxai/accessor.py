@@ -22,6 +22,7 @@ from xrxai.attribution import (
     relevance,
     rise,
     shap,
+    trees,
     tunnel,
 )
 from xrxai.binding import method
@@ -67,6 +68,7 @@ class CubeAccessor:
     kernel_shap_spectral = method(shap.kernel_shap_spectral)
     kernel_shap_spatial = method(shap.kernel_shap_spatial)
     owen_spectral = method(owen.owen_spectral)
+    tree_shap_spectral = method(trees.tree_shap_spectral)
     rise = method(rise.rise)
     # surrogates
     lime_spectral = method(lime.lime_spectral)
