@@ -399,14 +399,17 @@ def test_two_radii_make_tiles_agree_and_less_does_not(name, too_little, reductio
     assert off(too_little, middle) > 1e-9
 
 
-def test_choose_takes_the_exact_halo_where_it_is_affordable():
+def test_choose_takes_the_exact_halo_where_it_is_affordable(monkeypatch):
     model = made(lambda: UNet(2))
     r = unet_radius(2)
     for reach, extent in ((1, 0), (2, 0), (1, 7), (2, 5)):
         halo = field.choose(model, tile=128, reach=reach, extent=extent)
         assert (halo.exact, halo.error, halo.stride) == (True, 0.0, 4)
         assert halo.pixels == 4 * math.ceil((reach * r + extent) / 4)
+    # 48 pixels cost little whatever the tile
+    assert field.choose(model, tile=32, reach=2).exact
     # more than the tile: the ladder, and what it costs
+    monkeypatch.setattr(field, "_CHEAP", 32)
     tight = field.choose(model, tile=32, reach=2)
     assert not tight.exact
     assert tight.pixels <= 32

@@ -536,6 +536,7 @@ def test_tiles_of_a_scene_get_its_smoothgrad():
         tile,
         targets=[0],
         weight=None,
+        core=None,
         inputs={"level": np.full((1, 2, 1, 1), 0.25), "keep": np.ones((1, 1, 20, 10))},
         static={
             "relative": True,

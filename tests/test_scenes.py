@@ -101,9 +101,8 @@ def model(net, **options):
     """A model of maps in which every class wins somewhere."""
     torch.manual_seed(1)
     options = {"takes": "patch", "gives": "map", "targets": TARGETS} | options
-    if net == "strided":
-        # A map that is stretched over rows and columns that 4 does not divide has no tiles.
-        options["pad"] = 4
+    if net == "strided":  # and does not divide the scene
+        options = {"pad": 4} | options
     net = (NETS[net]() if isinstance(net, str) else net).eval()
     last = [part for part in net.modules() if isinstance(part, nn.Conv2d)][-1]
     some = torch.as_tensor(scene((96, 96), holes=False).values[None], dtype=last.bias.dtype)
@@ -154,6 +153,14 @@ def test_tiles_have_no_seams(net, method, side, whole):
     total = done.prediction.sum(["tile_y", "tile_x"])
     np.testing.assert_allclose(total, one.prediction, rtol=1e-5)
     np.testing.assert_array_equal(done.target_pixels.sum(["tile_y", "tile_x"]), one.target_pixels)
+
+
+def test_a_stretched_map_has_no_tiles():
+    net = model("strided", pad=None)
+    cube = scene((90, 90)).chunk(y=48, x=48)
+    with pytest.warns(UserWarning, match=r"stretched.*type Model\(\.\.\., pad=4\)"):
+        assert cube.xai.saliency(net).attrs["halo_exact"] == 0
+    assert cube.isel(y=slice(88), x=slice(88)).xai.saliency(net).attrs["halo_exact"] == 1
 
 
 @pytest.mark.parametrize("method", ["saliency", "integrated_gradients"])

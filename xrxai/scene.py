@@ -76,17 +76,26 @@ def into_tiles(scene: Cube, model: Model, spec: Spec, extent: int) -> tuple[Grid
     `extent` is the width of windows that reach over the core of a tile.
     """
     side = _side(scene)
+    bands = scene.data.sizes[scene.band]
     halo = tensors.field.choose(
         model,
         tile=min(side),
         reach=1 if spec.tiles == "score" else 2,
         extent=extent if spec.tiles == "window" else 0,
-        cube_bands=scene.data.sizes[scene.band],
+        cube_bands=bands,
     )
     size = (scene.data.sizes[scene.y], scene.data.sizes[scene.x])
     grid = Grid.regular(size, side, halo.pixels, halo.stride)
     _tell_rechunk(scene, grid)
-    about: dict[str, Any] = {"halo": halo.pixels, "halo_exact": int(halo.exact)}
+    even = not any(n % halo.stride for n in size)
+    exact = halo.exact and (even or tensors.field.measure(model, n_bands=bands).ragged)
+    if halo.exact and not exact:
+        note(
+            f"{model.label} answers every {halo.stride}th pixel, and {halo.stride} does not divide "
+            f"the {size[0]} rows and {size[1]} columns: its map of the whole scene is stretched, "
+            f"and that of tiles is not; type Model(..., pad={halo.stride}) to have both alike."
+        )
+    about: dict[str, Any] = {"halo": halo.pixels, "halo_exact": int(exact)}
     if not halo.exact:
         about["halo_error"] = float(halo.error)
     return grid, about

@@ -74,7 +74,8 @@ def context(place: Cube, valid: xr.DataArray) -> dict[str, xr.DataArray]:
     over = pixels or [str(d) for d in place.data.dims if d != place.band]
     some = _few(place, over)
     few = place.data.isel(some).where(valid.isel(some)).reset_coords(drop=True)
-    few = few.astype(np.float32).where(xr.DataArray(place.good_band, dims=place.band))
+    # In double precision the order of the pixels does not show.
+    few = few.astype(np.float64).where(xr.DataArray(place.good_band, dims=place.band))
     if place.lazy:
         few = few.chunk(dict.fromkeys(over, -1))
     with warnings.catch_warnings():
