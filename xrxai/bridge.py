@@ -155,7 +155,7 @@ def workers() -> int:
     from dask.system import CPU_COUNT
 
     scheduler = dask.config.get("scheduler", None)
-    if scheduler is None and "distributed" in sys.modules:
+    if scheduler in (None, "dask.distributed", "distributed") and "distributed" in sys.modules:
         import distributed
 
         with contextlib.suppress(ValueError):  # no client

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -162,7 +163,9 @@ def plan(
     evaluations = _evaluations(seen)
     seconds = eta = None
     if measure and seen.case.scene.lazy:
-        lazy = call(model, **given)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # all has been said above
+            lazy = call(model, **given)
         seconds, share = bridge.measured(lazy["model_evaluations"].data)
         eta = seconds * (evaluations / share if evaluations and share else pieces) / min(n, pieces)
     grid = seen.job.grid
