@@ -471,3 +471,95 @@ def test_a_grid_covers_the_scene_once(n, side, halo, stride):
     assert grid.pixels[0] == n * (n + 5)
     assert grid.pixels[1] == sum(int(np.prod(t.shape)) for t in grid)
     assert Tile.whole((n, n)).inner == (slice(0, n), slice(0, n))
+
+
+def spectrum_model():
+    return xrxai.Model(lambda x: x[:, :3], takes="spectrum", targets=TARGETS)
+
+
+def small():
+    return scene((20, 30), holes=False)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: small().xai.occlusion_spectral(spectrum_model(), per="fields"),
+            "per='fields' is not known; type polygons (a GeoDataFrame), a map of ids (y, x) or "
+            "'slic'.",
+        ),
+        (
+            lambda: small().xai.occlusion_spectral(spectrum_model(), per=np.ones((3, 3), int)),
+            "The segment map has shape (3, 3) and the cube {'y': 20, 'x': 30}; type a map of shape "
+            "(20, 30) over ('y', 'x').",
+        ),
+        (
+            lambda: small().xai.lime_spectral(chip_model(), per=np.ones((20, 30), int)),
+            "per= asks of regions of a scene, but the model answers one value per target for a "
+            "whole chip; drop per=, or switch regions of the chip with "
+            "lime_spatial(segments=...).",
+        ),
+        (
+            lambda: small().xai.lime_spectral(
+                model("plain"), per=np.ones((20, 30), int), region=np.ones((20, 30), bool)
+            ),
+            "region= and per= came together: region= sums the map inside one region, per= asks of "
+            "each region by itself; drop region=.",
+        ),
+        (
+            lambda: (
+                small()
+                .stack(pixel=("y", "x"))
+                .reset_index("pixel", drop=True)
+                .xai.ablation_spectral(spectrum_model(), per=np.ones((20, 30), int))
+            ),
+            "per= asks of regions, but the cube has dims ('band', 'pixel') and no rows and "
+            "columns; drop per=, or average the explanation of each spectrum over a group.",
+        ),
+        (
+            lambda: (
+                small()
+                .expand_dims(region=2)
+                .xai.ablation_spectral(spectrum_model(), per=np.ones((20, 30), int))
+            ),
+            "The cube has the dim 'region', by which regions are counted; type "
+            "cube.rename(region=...) to give it another name.",
+        ),
+        (
+            lambda: small().expand_dims(tile_y=2).xai.saliency(chip_model(patch=8)),
+            "The cube has the dim 'tile_y', by which the chips of a scene are counted; type "
+            "cube.rename(...) to give it another name.",
+        ),
+        (
+            lambda: chip_model(patch=0),
+            "patch=0 is too small; type patch=1 or more.",
+        ),
+        (
+            lambda: model("plain", patch=32),
+            "patch=(32, 32) cuts a scene into chips, but the model answers a map of any size; drop "
+            "patch=, and chunk the cube.",
+        ),
+        (
+            lambda: xrxai.Model(lambda x: x, takes="spectrum", targets=["a"], patch=(8, 8)),
+            "patch=(8, 8) cuts a scene into chips, but the model takes one pixel at a time; drop "
+            "patch=.",
+        ),
+    ],
+)
+def test_wrong_calls(call, message):
+    with pytest.raises(xrxai.XrxaiError) as error:
+        call()
+    assert str(error.value) == message
+
+
+def test_chunks_that_cost_are_told():
+    """Without a pixel being read."""
+    size = (2100, 2100)
+    chunks = ((2, 2), (700,) * 3, (1000, 1000, 100))
+    lazy = dask.array.zeros((4, *size), chunks=chunks, dtype="float32")
+    cube = xr.DataArray(lazy, dims=("band", "y", "x"), coords=small().coords["wavelength"].coords)
+    with pytest.warns(UserWarning, match=r"along band are not those of tiles, so 18 chunks"):
+        cube.xai.saliency(model("plain"))
+    with pytest.warns(UserWarning, match=r"18 pieces.*joined to 67 MiB each.*patch=\(height"):
+        cube.xai.saliency(chip_model())

@@ -212,10 +212,11 @@ class Model:
         if self.patch is not None:
             settle("patch", pair(self.patch, "patch", 64))
             if self.takes == "spectrum" or self.gives == "map":
-                why = "one pixel at a time" if self.takes == "spectrum" else "a map of any size"
+                why, what = "takes one pixel at a time", "patch=."
+                if self.gives == "map":
+                    why, what = "answers a map of any size", "patch=, and chunk the cube."
                 raise ModelError(
-                    f"patch={self.patch} cuts a scene into chips, but the model answers {why}; "
-                    f"drop patch=" + (", and chunk the cube." if self.gives == "map" else ".")
+                    f"patch={self.patch} cuts a scene into chips, but the model {why}; drop {what}"
                 )
         for key in ("batch_size", "n_bands"):
             if getattr(self, key) is not None:

@@ -93,6 +93,11 @@ def settle(scene: Cube, per: Per, valid: xr.DataArray, halo: int, stride: int) -
             f"per={per!r} is not known; type polygons (a GeoDataFrame), a map of ids (y, x) or "
             f"'slic'."
         )
+    if scene.y is None or scene.x is None:
+        raise CubeError(
+            f"per= asks of regions, but the cube has dims {tuple(scene.data.dims)} and no rows and "
+            f"columns; drop per=, or average the explanation of each spectrum over a group."
+        )
     # A region without data is told as such; it does not vanish.
     everywhere = xr.DataArray(True)
     ids = segmentation.settle(scene, per, valid if isinstance(per, str) else everywhere)
