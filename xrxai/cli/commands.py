@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,12 @@ def explain(args: Namespace) -> None:
         lazy = cube.chunks is not None
         out = os.path.abspath(os.path.expanduser(args.output))
         _refuse(args, out, suffix, lazy, model.positions(options.get("target")))
+        args.goes_on = suffix == ".zarr" and lazy
         if not args.quiet:
             cost = xrxai.plan(cube, model, args.method, options=options, measure=False)
             print(cost, file=sys.stderr)
         why = function(cube, model, **options, progress=not args.quiet)
         how: dict[str, Any] = {"overwrite": args.overwrite}
-        args.goes_on = suffix == ".zarr" and lazy
         if suffix == ".nc":
             why.xai.to_netcdf(out, **how)
         elif suffix == ".zarr":
@@ -183,12 +183,24 @@ def _of_cube(args: Namespace) -> Iterable[tuple[str, str]]:
         else ""
     )
     lines.append(("CRS", wkt.split('"')[1] if '"' in wkt else "none"))
-    chunks = {d: sizes[0] for d, sizes in cube.chunksizes.items() if len(sizes) > 1}
-    said = ", ".join(f"{d} {n}" for d, n in chunks.items())
-    lines.append(("chunks", said or "none that the file tells"))
+    said = ", ".join(f"{d} {n}" for d, n in _stored(args.path, cube).items())
+    lines.append(("chunks", said or "one"))
     if args.scan:
-        lines.append(("valid pixels", _valid(xrxai.open_cube(args.path, chunks="auto", **opened))))
+        chunks = inputs.as_in_file(args.path, {"y": 512, "x": 512})
+        lines.append(("valid pixels", _valid(xrxai.open_cube(args.path, chunks=chunks, **opened))))
     return lines
+
+
+def _stored(path: str, cube: xr.DataArray) -> dict[Hashable, int]:
+    """Sizes of the chunks that the file is stored in."""
+    if not path.lower().endswith((".tif", ".tiff")):
+        return {d: sizes[0] for d, sizes in cube.chunksizes.items() if len(sizes) > 1}
+    import rasterio
+
+    from xrxai.io.read import quiet_about_georeference
+
+    with quiet_about_georeference(), rasterio.open(path) as file:
+        return dict(zip(("y", "x"), file.block_shapes[0], strict=True))
 
 
 def _valid(cube: xr.DataArray) -> str:

@@ -136,7 +136,7 @@ def cube(args: Namespace, model: xrxai.Model | None = None) -> xr.DataArray:
             say = f"the cube has {size / 1e9:.2g} GB and is cut into {_SIDE} x {_SIDE} pixels"
             print(f"xrxai: {say} (--chunks)", file=sys.stderr)
         chunks = {"y": _SIDE, "x": _SIDE}
-    found = xrxai.open_cube(path, chunks=_as_in_file(path, chunks), **opened)
+    found = xrxai.open_cube(path, chunks=as_in_file(path, chunks), **opened)
     unknown = [d for d in chunks if d not in found.dims]
     if unknown:
         raise OptionError(
@@ -181,7 +181,7 @@ def _chunks(text: str | None) -> dict[str, int] | None:
     return found
 
 
-def _as_in_file(path: str, chunks: dict[str, int]) -> dict[str, int]:
+def as_in_file(path: str, chunks: dict[str, int]) -> dict[str, int]:
     """Chunks by the names that rows and columns may have in a file; others are passed over."""
     if not path.lower().endswith((".nc", ".nc4", ".cdf", ".zarr")):
         return {d: n for d, n in chunks.items() if d in ("band", "y", "x")}
