@@ -431,7 +431,7 @@ WRONG = {
     "option of the model": (
         ["plan", "cube.nc", "--model", "cli_nets:net", *SPECTRUM, "--patch", "4", "--method",
          "saliency"],
-        "patch=(4, 4) cuts a scene into chips, but the model answers one pixel at a time; drop "
+        "patch=(4, 4) cuts a scene into chips, but the model takes one pixel at a time; drop "
         "patch=.",
     ),
     "whole": (
