@@ -13,6 +13,7 @@ import xarray as xr
 from torch import nn
 
 import xrxai
+from xrxai.halo import windows
 from xrxai.tiles import Grid, Tile
 
 TARGETS = ["cloud", "shadow", "clear"]
@@ -471,6 +472,44 @@ def test_a_grid_covers_the_scene_once(n, side, halo, stride):
     assert grid.pixels[0] == n * (n + 5)
     assert grid.pixels[1] == sum(int(np.prod(t.shape)) for t in grid)
     assert Tile.whole((n, n)).inner == (slice(0, n), slice(0, n))
+
+
+@pytest.mark.parametrize(("side", "halo"), [(8, 3), (8, 8), (16, 5), (40, 20)])
+@pytest.mark.parametrize("axes", [(1, 2), (0, None)])
+def test_windows_are_cut_out_of_the_blocks(side, halo, axes):
+    values = np.arange(2 * 37 * 45).reshape(2, 37, 45)
+    if axes[1] is None:
+        values = values[:, :, :1].transpose(1, 0, 2)
+    grid = Grid.regular((37, 45), (side, side), halo)
+    chunks = tuple(
+        grid.chunks[axes.index(i)] if i in axes else (n,) for i, n in enumerate(values.shape)
+    )
+    array = dask.array.from_array(values, chunks)
+    cut = windows(array, grid, axes)
+    assert cut.chunks == array.chunks
+    for row in range(grid.shape[0]):
+        for column in range(grid.shape[1] if axes[1] is not None else 1):
+            tile = grid.tile(row, column)
+            wanted = [slice(None)] * 3
+            block = [0, 0, 0]
+            for axis, window, i in zip(axes, tile.window, (row, column), strict=True):
+                if axis is not None:
+                    wanted[axis], block[axis] = window, i
+            found = dask.get(cut.__dask_graph__(), (cut.name, *block))
+            np.testing.assert_array_equal(found, values[tuple(wanted)])
+
+
+def test_a_part_of_a_scene_has_a_small_graph():
+    grid = Grid.regular((1000, 1000), (10, 10), 5)
+    array = dask.array.zeros((1, 1000, 1000), chunks=(1, 10, 10))
+    cut = windows(array, grid, (1, 2))
+    layer = cut.dask.layers[cut.name]
+    assert len(layer) == 10_000
+    some = cut.dask.cull({(cut.name, 0, 50, 50), (cut.name, 0, 50, 51)})
+    assert len(some.layers[cut.name]) == 2
+    assert len(some.to_dict()) == 2 + 3 * 4
+    with pytest.raises(KeyError):
+        layer[(cut.name, 0, 100, 0)]
 
 
 def spectrum_model():

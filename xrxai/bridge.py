@@ -238,6 +238,8 @@ def _tiled(
     """Tiles with their halo, one task each."""
     import dask.array as da
 
+    from xrxai import halo
+
     down, right = n_axes + 1, n_axes + 2
     cores = dict(zip((down, right), grid.chunks, strict=True))
     x = whole["x"]
@@ -245,19 +247,18 @@ def _tiled(
     for name, array in whole.items():
         axes = _axes(name, x.ndim, n_axes)
         chunks: list[Any] = []
-        depth = {}
+        # Its axes of rows and columns, where there is more than one of them.
+        cut: dict[int, int | None] = dict.fromkeys((down, right))
         for i, (axis, n) in enumerate(zip(axes, array.shape, strict=True)):
             full = n == x.shape[axis]
             if axis in cores and full:
                 chunks.append(cores[axis])
-                depth[i] = grid.halo
+                cut[axis] = i
             else:
                 chunks.append(x.chunks[axis] if axis < n_axes and full else (n,))
         block = _chunked(array, tuple(chunks))
-        if grid.halo and depth:
-            # Windows end where the scene does: the model's own padding belongs there.
-            ends = dict.fromkeys(depth, "none")
-            block = da.overlap.overlap(block, depth=depth, boundary=ends, allow_rechunk=False)
+        if grid.halo and any(i is not None for i in cut.values()):
+            block = halo.windows(block, grid, (cut[down], cut[right]))
         arguments += [block, axes]
     for axis, n in zip((down, right), grid.shape, strict=True):
         arguments += [da.from_array(np.arange(n), chunks=1, name=f"xrxai-place-{n}"), (axis,)]
