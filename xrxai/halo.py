@@ -104,6 +104,11 @@ class _Windows(Layer):
     def is_materialized(self) -> bool:
         return False
 
+    @property
+    def has_legacy_tasks(self) -> bool:
+        """Not asked of every task, which would make them all."""
+        return False
+
     def get_output_keys(self) -> set[Key]:
         return set(self)
 
