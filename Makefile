@@ -2,7 +2,8 @@
 # constraints.txt and made anew in place when pyproject.toml or constraints.txt changes.
 #
 #   make demo        train on a real cube, explain, check against the truth: demo-output/
-#   make test        unit tests, the examples in docstrings, the notebooks
+#   make test        unit tests, the slow ones, the examples in docstrings, the notebooks
+#   make unit        unit tests that take a moment each
 #   make lint        formatting rules, types, floors, docstrings, spelling
 #   make docs        the documentation, warnings are errors: build/docs/index.html
 #   make notebooks   run every notebook; executed copies in build/notebooks go into `make docs`
@@ -27,7 +28,7 @@ TORCH = $(shell grep -m 1 '^torch==' constraints.txt)
 TEST_ENV = OMP_NUM_THREADS=1 MPLBACKEND=Agg
 
 .DEFAULT_GOAL := test
-.PHONY: demo test unit doctest lint docs notebooks bench constraints clean distclean venv
+.PHONY: demo test unit slow doctest lint docs notebooks bench constraints clean distclean venv
 
 venv: $(READY)
 
@@ -44,12 +45,16 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	@$(PY) -m xrxai.demo
 
-test: doctest notebooks unit
+test: doctest notebooks unit slow
 
 unit: $(READY)
-	$(TEST_ENV) $(PY) -m pytest -n $(JOBS) $(PYTEST_ARGS) $(TESTS)
+	$(TEST_ENV) $(PY) -m pytest -n $(JOBS) -m "not slow" $(PYTEST_ARGS) $(TESTS)
 
-# 5 is pytest's word for "nothing collected": a package without examples is no failure.
+# Processes that are killed, clusters, benchmarks. 5 is pytest's word for "nothing collected".
+slow: $(READY)
+	$(TEST_ENV) $(PY) -m pytest -n $(JOBS) -m slow $(PYTEST_ARGS) $(TESTS) || test $$? -eq 5
+
+# A package without examples is no failure.
 doctest: $(READY)
 	$(TEST_ENV) $(PY) -m pytest -q --doctest-modules xrxai || test $$? -eq 5
 

@@ -9,6 +9,8 @@ import pytest
 
 import xrxai
 
+pytestmark = pytest.mark.slow
+
 
 def test_benchmarks_run(tmp_path, capsys):
     pytest.importorskip("captum")

@@ -248,6 +248,7 @@ def test_a_radius_beyond_the_largest_window_is_not_found():
     assert wide.receptive_field(largest=128).radius == 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "build",
     [lambda: pooled(up="corners"), lambda: Call(placed, conv(BANDS + 1, 2, 1))],

@@ -140,7 +140,13 @@ def whole():
 
 
 @pytest.mark.parametrize("side", [32, 100, 256])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param(m, marks=[pytest.mark.slow] if m == "occlusion_spatial" else [])
+        for m in METHODS
+    ],
+)
 @pytest.mark.parametrize("net", NETS)
 def test_tiles_have_no_seams(net, method, side, whole):
     reduction = "area" if side == 100 else "frozen_argmax"
@@ -281,6 +287,7 @@ def test_nodata_is_never_shown_to_the_model_and_empty_tiles_are_skipped():
     assert bool(tiled.prediction.isel(tile_y=-1, tile_x=-1).isnull().all())
 
 
+@pytest.mark.slow
 def test_same_bits_whatever_the_chunks_and_the_scheduler():
     net = model("plain")
     cube = scene((128, 96))

@@ -270,6 +270,7 @@ def answers(model: xrxai.Model) -> np.ndarray:
     return cube().xai.occlusion_spectral(model, progress=False).prediction.values
 
 
+@pytest.mark.slow
 def test_every_kind_gives_the_same_bits_in_another_process(tmp_path: Path) -> None:
     models = {kind: make() for kind, make in KINDS.items()}
     sent, out = tmp_path / "sent", tmp_path / "out.npz"
@@ -621,6 +622,7 @@ def test_a_graph_holds_no_weights(folder: Path) -> None:
     assert len(cloudpickle.dumps(why.attribution.data.dask)) < 200_000
 
 
+@pytest.mark.slow
 def test_processes_give_the_bits_of_threads() -> None:
     why = cube(x=3).xai.integrated_gradients(spectra(Tied()), n_steps=3)
     threads = why.compute(scheduler="threads")
@@ -629,6 +631,7 @@ def test_processes_give_the_bits_of_threads() -> None:
     xr.testing.assert_identical(threads, processes)
 
 
+@pytest.mark.slow
 def test_workers_without_the_folder_get_the_model_shipped(tmp_path: Path) -> None:
     there = tmp_path / "worker"
     model = spectra(Tied(20_000))

@@ -56,6 +56,7 @@ def test_planted_region_is_ranked_first(method):
         assert value.where(here).mean() > 3 * value.where(~here).mean()
 
 
+@pytest.mark.slow
 def test_interval_covers_the_infinite_sample_coefficient():
     """Must-show line 5, second half: 1000 seeds, 2**8 patterns enumerated, a non-linear net."""
     n_groups, n_seeds = 8, 1000
