@@ -229,6 +229,7 @@ def _positions(positions: Any) -> str:
 def plot(args: Namespace) -> None:
     """Draw an explanation into a file."""
     import matplotlib
+    from matplotlib import pyplot as plt
 
     matplotlib.use("Agg")
     draw = getattr(xrxai.plot, choice(args.kind, KINDS, "--kind"))
@@ -247,6 +248,7 @@ def plot(args: Namespace) -> None:
     figure = getattr(made, "figure", made)
     Path(args.output).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(args.output, dpi=args.dpi)
+    plt.close(figure)
     print(args.output)
 
 

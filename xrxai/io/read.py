@@ -89,6 +89,8 @@ def open_cube(
     path = Path(path)
     if not path.exists():
         raise DataError(f"There is no file {str(path)!r}; type the path of a cube.")
+    # However the path is spelled, what dask makes of the file has one name: a run is resumed by it.
+    path = path.resolve()
     suffix = path.suffix.lower()
     found: xr.DataArray | xr.Dataset
     if suffix == ".npz":
