@@ -95,3 +95,16 @@ def test_travel_is_measured_and_put_between_its_marks(tmp_path, capsys, monkeypa
     assert "stale" not in text
     assert text.endswith("\n\nThe rest.\n")
     assert len(re.findall(r"^\| by reference( \| [\d.]+){7} \|$", text, re.MULTILINE)) == 1
+
+
+def test_many_tiles_are_scheduled_and_put_between_their_marks(tmp_path, capsys):
+    from benchmarks import scale
+
+    page = tmp_path / "scale.md"
+    page.write_text(f"# Clusters\n\n{scale.BEGIN}\nstale\n{scale.END}\n\nThe rest.\n")
+    assert scale.main(["--short", "--out", str(page)]) == 0
+    text = page.read_text()
+    assert capsys.readouterr().out in text
+    assert "stale" not in text
+    assert text.endswith("\n\nThe rest.\n")
+    assert len(re.findall(r"^\| 16 \| 16 \| \d{3}( \| [\d.]+){7} \|$", text, re.MULTILINE)) == 1

@@ -149,6 +149,78 @@ def test_a_tile_costs_the_scheduler_no_task_per_variable(tmp_path: Path) -> None
     assert len(few) == 4
 
 
+@pytest.mark.parametrize("scheduler", ["synchronous", "threads"])
+def test_graphs_are_made_for_some_tiles_at_a_time(
+    tmp_path: Path, monkeypatch: Any, scheduler: str
+) -> None:
+    from xrxai.io import tasks
+
+    monkeypatch.setattr(tasks, "BATCH", 4)
+    own, sizes = tasks.graph_of, []
+
+    def counted(record: Any, arrays: Any, missing: Any, below: Any = None) -> Any:
+        sizes.append(len(missing))
+        return own(record, arrays, missing, below)
+
+    monkeypatch.setattr(tasks, "graph_of", counted)
+    log: list[Any] = []
+    why = by_hand(log=log)
+    with dask.config.set(scheduler=scheduler):
+        path = why.xai.to_zarr(tmp_path / "why.zarr")
+    assert sizes[-3:] == [4, 4, 1]
+    assert len(log) == 9
+    xr.testing.assert_identical(open_explanation(path).compute(), why.compute())
+
+
+def reading(log: list[Any], chunks: tuple[int, int] = (4, 4)) -> xr.DataArray:
+    """A scene whose blocks are counted as they are read."""
+    values = worlds.cube(y=16, x=12, dtype="float32")
+
+    def read(block: np.ndarray) -> np.ndarray:
+        log.append(block.shape)
+        return block
+
+    lazy = values.chunk(y=chunks[0], x=chunks[1])
+    return lazy.copy(data=lazy.data.map_blocks(read, dtype="f4", meta=np.empty((0, 0, 0), "f4")))
+
+
+def test_a_mean_over_the_scene_is_read_once_whatever_the_batches(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    from xrxai.io import tasks
+
+    monkeypatch.setattr(tasks, "BATCH", 3)
+    log: list[Any] = []
+    cube, model = reading(log), worlds.model("map")
+    options = {"baseline": "mean", "n_steps": 2, "progress": False}
+    with dask.config.set(scheduler="synchronous"):
+        path = cube.xai.integrated_gradients(model, **options).xai.to_zarr(tmp_path / "why.zarr")
+        in_batches, n = len(log), cube.data.npartitions
+        monkeypatch.setattr(tasks, "BATCH", 4096)
+        log.clear()
+        other = cube.xai.integrated_gradients(model, **options).xai.to_zarr(tmp_path / "b.zarr")
+    assert len(log) == 3 * n  # for the mean, the tiles, and the spectrum of the scene
+    # Neighbours at the edges of batches are read again, and nothing else.
+    assert 3 * n < in_batches < 5 * n
+    assert resume.files(path) == resume.files(other)
+
+
+def test_what_all_tiles_wait_for_is_not_done_again_for_every_batch(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    from xrxai.io import tasks
+
+    monkeypatch.setattr(tasks, "BATCH", 3)
+    monkeypatch.setattr(tasks, "_MUCH", 10)
+    log: list[Any] = []
+    cube = reading(log)
+    centred = cube - cube.mean(("y", "x"))
+    with dask.config.set(scheduler="synchronous"):
+        why = centred.xai.saliency(worlds.model("map"), progress=False).drop_vars("spectrum")
+        why.xai.to_zarr(tmp_path / "why.zarr")
+    assert len(log) == 12
+
+
 def test_the_explanation_stays_lazy(tmp_path: Path) -> None:
     why = spectra(y=4, x=5)
     lazy = {name for name, v in why.variables.items() if v.chunks is not None}
@@ -554,3 +626,25 @@ def test_a_worker_is_killed(tmp_path: Path, whole: Path) -> None:
         assert {future.status for future in client.futures.values()} <= {"error", "cancelled"}
     assert resume.files(path) == resume.files(whole)
     assert resume.calls(log) <= SIDE**2 + 2
+
+
+def test_batches_on_a_cluster(tmp_path: Path, monkeypatch: Any, caplog: Any) -> None:
+    from distributed import Client, LocalCluster
+
+    from xrxai.io import tasks
+
+    # Chunks of the file lie across tiles and batches, so that batches fuse them in other ways.
+    cube = reading([], chunks=(5, 7)).chunk(y=4, x=4)
+    why = cube.xai.saliency(worlds.model("map"), progress=False)
+    alone = why.xai.to_zarr(tmp_path / "alone.zarr", progress=False)
+    monkeypatch.setattr(tasks, "BATCH", 2)
+    options = {"n_workers": 1, "threads_per_worker": 2, "dashboard_address": ":0"}
+    with (
+        LocalCluster(processes=False, **options) as cluster,
+        Client(cluster) as client,
+        dask.config.set(scheduler="distributed"),
+    ):
+        path = why.xai.to_zarr(tmp_path / "why.zarr", progress=False)
+        assert not client.futures
+    assert resume.files(path) == resume.files(alone)
+    assert "run_spec" not in caplog.text

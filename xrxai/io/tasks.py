@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import dask.threaded
@@ -13,10 +14,14 @@ from dask._task_spec import Alias, DataNode, GraphNode, Task, TaskRef
 from dask.array.optimization import optimize
 from dask.base import get_scheduler
 from dask.callbacks import Callback
-from dask.highlevelgraph import HighLevelGraph
+from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
 from xrxai.io.layout import Layout, Position
 from xrxai.io.record import Record, commit
+
+BATCH = 4096  # tiles whose graph is made at a time: at 30 tasks each some hundred MB
+_MUCH = 1000  # tasks that may be done again for every batch
+_APART = "apart-"  # how the bridge names what reads the whole cube for itself
 
 
 def write_tiles(
@@ -26,43 +31,92 @@ def write_tiles(
     tick: Callable[[], object],
 ) -> None:
     """Compute the missing tiles and write each; `tick` is called as each is done."""
-    graph, keys = graph_of(record, arrays, missing)
-    if not keys:
+    left = list(missing)
+    if not left:
         return
     client = _client()
+    get: Any = client.get if client is not None else get_scheduler() or dask.threaded.get
+    below = HighLevelGraph.merge(*(v.data.dask for v in arrays.values()))
+    batches = list(_batches(left))
+    if len(batches) > 1:
+        below = _read_once(below, get)
+        if _hang_together(record, arrays, below, [left[0], left[-1]]):
+            batches = [left]
+    graphs = (graph_of(record, arrays, batch, below) for batch in batches)
     if client is not None:
-        _on_cluster(client, graph, keys, tick)
+        _on_cluster(client, graphs, tick)
         return
-    get = get_scheduler() or dask.threaded.get
-    name = keys[0][0]
+    name = _name(record)
 
     def finished(key: Any, *_: object) -> None:
         if isinstance(key, tuple) and key[0] == name:
             tick()
 
     with Callback(posttask=finished):
-        get(graph, keys)
+        for graph, keys in graphs:
+            get(graph, keys)
+
+
+def _batches(missing: list[Position]) -> Iterator[list[Position]]:
+    """Row by row, as they come: neighbours share the chunks that their halos are read from."""
+    for i in range(0, len(missing), BATCH):
+        yield missing[i : i + BATCH]
+
+
+def _read_once(below: HighLevelGraph, get: Callable[..., Any]) -> HighLevelGraph:
+    """Compute what needs the whole cube (a mean spectrum) now, not again in every batch."""
+    layers, over = dict(below.layers), dict(below.dependencies)
+    for name in [n for n in layers if str(n).startswith(_APART)]:
+        graph = dict(layers[name])
+        keys = [key for key in graph if isinstance(key, tuple) and key[0] == name]
+        values = get(graph, keys)
+        layers[name] = MaterializedLayer(
+            {key: DataNode(key, value) for key, value in zip(keys, values, strict=True)}
+        )
+        over[name] = set()
+    return HighLevelGraph(layers, over)
+
+
+def _hang_together(
+    record: Record, arrays: Mapping[str, xr.Variable], below: HighLevelGraph, far: list[Position]
+) -> bool:
+    """Whether far tiles take much, and nearly the same: every batch would do all of it again."""
+    layout: Layout = record.layout
+    taken = []
+    for at in far:
+        keys = {(arrays[n].data.name, *layout.block(n, at)) for n in layout.writes(at)}
+        taken.append(set(below.cull(keys).to_dict()))
+    shared = set.intersection(*taken)
+    return len(shared) > max(_MUCH, len(taken[0]) / 2)
 
 
 def graph_of(
-    record: Record, arrays: Mapping[str, xr.Variable], missing: Iterable[Position]
+    record: Record,
+    arrays: Mapping[str, xr.Variable],
+    missing: Iterable[Position],
+    below: HighLevelGraph | None = None,
 ) -> tuple[dict[Any, Any], list[Any]]:
     """Optimised graph of the missing tiles, and the keys of their tasks."""
     layout: Layout = record.layout
-    name, path = f"xrxai-write-{record.stamp}", str(record.path.absolute())
+    name, path = _name(record), str(record.path.absolute())
     names = {n: v.data.name for n, v in arrays.items()}
     layer: dict[Any, Any] = {}
     for at in missing:
         blocks = [TaskRef((names[n], *layout.block(n, at))) for n in layout.writes(at)]
         layer[(name, *at)] = Task((name, *at), commit, path, record.stamp, at, *blocks)
     keys = list(layer)
-    below = HighLevelGraph.merge(*(v.data.dask for v in arrays.values()))
+    if below is None:
+        below = HighLevelGraph.merge(*(v.data.dask for v in arrays.values()))
     over = {
         name: {n for v in arrays.values() for n in v.data.__dask_layers__()},
         **below.dependencies,
     }
     whole = HighLevelGraph({name: layer, **below.layers}, over)
     return _fused(dict(optimize(whole, keys)), keys), keys
+
+
+def _name(record: Record) -> str:
+    return f"xrxai-write-{record.stamp}"
 
 
 def _fused(graph: dict[Any, Any], keys: list[Any]) -> dict[Any, Any]:
@@ -95,18 +149,62 @@ def _client() -> Any:
 
 
 def _on_cluster(
-    client: Any, graph: dict[Any, Any], keys: list[Any], tick: Callable[[], object]
+    client: Any, graphs: Iterator[tuple[dict[Any, Any], list[Any]]], tick: Callable[[], object]
 ) -> None:
     from distributed import as_completed
 
-    left = {future.key: future for future in client.get(graph, keys, sync=False)}
+    left: dict[Any, Any] = {}
+    flying: list[tuple[set[Any], set[Any]]] = []  # keys of a batch's graph, and of its tiles
+    done: Any = as_completed()  # type: ignore[no-untyped-call]
     try:
         # A future that is let go is forgotten by the scheduler: only tiles that run are held, and
         # the death of a worker costs no tile that was written.
-        for future in as_completed(left.values()):  # type: ignore[no-untyped-call]
-            del left[future.key]
-            future.result()
-            future.release()
-            tick()
+        for number in itertools.count():
+            # Workers are at the second half of a batch while the graph of the next is made.
+            while left and len(left) > BATCH // 2:
+                _await(left, done, tick)
+            following = next(graphs, None)
+            if following is None:
+                break
+            graph, keys = following
+            flying = [(all_of_it, tiles) for all_of_it, tiles in flying if tiles & left.keys()]
+            known = {key for all_of_it, _ in flying for key in all_of_it & graph.keys()}
+            graph = _renamed(graph, known, number)
+            flying.append((set(graph), set(keys)))
+            futures = client.get(graph, keys, sync=False)
+            left.update((future.key, future) for future in futures)
+            done.update(futures)
+        while left:
+            _await(left, done, tick)
     finally:
         client.cancel(list(left.values()))
+
+
+def _await(left: dict[Any, Any], done: Any, tick: Callable[[], object]) -> None:
+    future = next(done)
+    del left[future.key]
+    if future.status != "finished":  # to ask for the result is one more way to the worker
+        future.result()
+    future.release()
+    tick()
+
+
+def _renamed(graph: dict[Any, Any], known: set[Any], number: int) -> dict[Any, Any]:
+    """Other names for what a batch that still runs has, too.
+
+    It may be fused in another way there, and a scheduler must not see one key with two meanings.
+    """
+    if not known:
+        return graph
+    names = {
+        key: (f"{key[0]}-{number}", *key[1:]) if isinstance(key, tuple) else f"{key}-{number}"
+        for key in known
+    }
+    out = {}
+    for key, node in graph.items():
+        new = names.get(key, key)
+        old = node.dependencies & known
+        if old or new is not key:
+            node = node.substitute({k: names[k] for k in old}, key=new)
+        out[new] = node
+    return out
