@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,7 +20,8 @@ from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from xrxai.io.layout import Layout, Position
 from xrxai.io.record import Record, commit
 
-BATCH = 4096  # tiles whose graph is made at a time: at 30 tasks each some hundred MB
+BATCH = 1024  # tiles whose graph is made at a time
+_HELD = 256 * 2**20  # bytes of three rows of tiles, as long as a block of tiles is wide
 _MUCH = 1000  # tasks that may be done again for every batch
 _APART = "apart-"  # how the bridge names what reads the whole cube for itself
 
@@ -37,7 +39,7 @@ def write_tiles(
     client = _client()
     get: Any = client.get if client is not None else get_scheduler() or dask.threaded.get
     below = HighLevelGraph.merge(*(v.data.dask for v in arrays.values()))
-    batches = list(_batches(left))
+    batches = list(_batches(left, _wide(arrays)))
     if len(batches) > 1:
         below = _read_once(below, get)
         if _hang_together(record, arrays, below, [left[0], left[-1]]):
@@ -57,10 +59,27 @@ def write_tiles(
             get(graph, keys)
 
 
-def _batches(missing: list[Position]) -> Iterator[list[Position]]:
-    """Row by row, as they come: neighbours share the chunks that their halos are read from."""
-    for i in range(0, len(missing), BATCH):
-        yield missing[i : i + BATCH]
+def _wide(arrays: Mapping[str, xr.Variable]) -> int:
+    """Tiles along the side of a block of tiles that go together."""
+    size: int = sum(
+        math.prod(max(sizes) for sizes in v.data.chunks) * v.dtype.itemsize for v in arrays.values()
+    )
+    wide: int = min(math.isqrt(BATCH), max(4, _HELD // (3 * max(size, 1))))
+    return wide
+
+
+def _batches(missing: list[Position], wide: int) -> Iterator[list[Position]]:
+    """Block by block: neighbours share the chunks that their halos are read from.
+
+    In rows as long as the scene, a chunk would wait in memory for the row after the next.
+    """
+
+    def block(at: Position) -> tuple[Any, ...]:
+        return (*at[:-2], *(i // wide for i in at[-2:]), *at[-2:])
+
+    ordered = sorted(missing, key=block)
+    for i in range(0, len(ordered), BATCH):
+        yield ordered[i : i + BATCH]
 
 
 def _read_once(below: HighLevelGraph, get: Callable[..., Any]) -> HighLevelGraph:
