@@ -238,8 +238,8 @@ def test_seed(name):
 
 @pytest.mark.parametrize("fails", [False, True])
 @pytest.mark.parametrize(("name", "kind"), [c for c in CASES if c.values[0] not in worlds.TREES])
-def test_the_model_is_given_back_as_found(name, kind, fails):
-    cube = worlds.cube()
+def test_cube_and_model_are_given_back_as_found(name, kind, fails):
+    cube = worlds.cube(invalid=fails)
     model = worlds.model(kind, method=name)
     net = model.forward
     net.train()
@@ -251,7 +251,12 @@ def test_the_model_is_given_back_as_found(name, kind, fails):
         if fails:
             raise RuntimeError("boom")
 
+    def spoil(module, inputs):
+        if not inputs[0].requires_grad:
+            inputs[0].add_(1.0)
+
     net.first.register_forward_hook(hook)
+    net.register_forward_pre_hook(spoil)
     before = {k: v.clone() for k, v in net.state_dict().items()}
     values = cube.copy(deep=True)
     if fails:
@@ -266,7 +271,7 @@ def test_the_model_is_given_back_as_found(name, kind, fails):
     ]
     assert all(p.grad is None for p in net.parameters())
     assert all(torch.equal(before[k], v) for k, v in net.state_dict().items())
-    assert len(net.first._forward_hooks) == 1
+    assert len(net.first._forward_hooks) == len(net._forward_pre_hooks) == 1
     xr.testing.assert_identical(cube, values)
 
 

@@ -411,7 +411,7 @@ def compute(
     fill = job.model.fill
     clean = _filled(x if alive.size == n else x[alive], known, fill, dtype)
     for name in [k for k in chosen if k.startswith("baseline")]:
-        chosen[name] = _filled(chosen[name], known, fill, dtype, view=True)
+        chosen[name] = _filled(chosen[name], known, fill, dtype)
     found = tensors.run.execute(
         job.kernel,
         job.model,
@@ -455,16 +455,17 @@ def _placed(static: Mapping[str, Any], tile: Tile | None) -> dict[str, Any]:
 
 
 def _filled(
-    values: np.ndarray, known: np.ndarray, fill: float, dtype: np.dtype[Any], view: bool = False
+    values: np.ndarray, known: np.ndarray, fill: float, dtype: np.dtype[Any]
 ) -> np.ndarray:
-    """Values where they are known, elsewhere the fill, in one new array.
+    """Values where they are known, elsewhere the fill, in a new array.
 
-    Or, where all are known, a `view` that repeats the values there are.
+    Where all are known it is a view, and nobody writes into it: a cube can be most of the memory.
     """
-    if view and known.all():
-        shape = np.broadcast_shapes(values.shape, known.shape)
-        return np.broadcast_to(values.astype(dtype, copy=False), shape)
-    out = np.full(np.broadcast_shapes(values.shape, known.shape), fill, dtype)
+    shape = np.broadcast_shapes(values.shape, known.shape)
+    if known.all():
+        same = values.astype(dtype, copy=False)
+        return same if same.shape == shape else np.broadcast_to(same, shape)
+    out = np.full(shape, fill, dtype)
     np.copyto(out, values, where=known, casting="unsafe")
     return out
 
