@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-
 import pytest
 import torch
 
@@ -90,28 +88,7 @@ def test_integrated_gradients_take_one_forward_per_step():
 
 def test_integrated_gradients_hold_one_batch_whatever_the_targets():
     """All targets' gradients at once, or two batches, are several times the memory."""
-    held = []
-
-    class Watched(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            return x.clone()
-
-        @staticmethod
-        def backward(ctx, g):
-            held.append(batches() - before)
-            return g
-
-    def batches():
-        tensors = [o for o in gc.get_objects() if type(o) is torch.Tensor]
-        return sum(t.ndim == 4 and t.shape[0] == 16 for t in tensors)
-
-    model = xrxai.Model(
-        lambda x: Watched.apply(x).mean((2, 3)), takes="patch", targets=list("abcdef")
-    )
-    cube = worlds.cube(bands=6, invalid=False)
-    gc.collect()  # other tests may have left some behind
-    before = batches()
+    cube, model, held = worlds.counting_batches(16)
     cube.xai.integrated_gradients(model, n_steps=64, batch_size=16)
     assert len(held) == 4 * 6
     # The points on the way and what flows back from the scores.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import gc
 import json
 import types
 
@@ -556,28 +555,7 @@ def test_tiles_of_a_scene_get_its_smoothgrad():
 @pytest.mark.parametrize("of", OF[:2])
 def test_one_target_is_held_at_a_time(of):
     """All targets' gradients at once are several times the memory of a batch."""
-    held = []
-
-    class Watched(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            return x.clone()
-
-        @staticmethod
-        def backward(ctx, g):
-            held.append(batches() - before)
-            return g
-
-    def batches():
-        tensors = [o for o in gc.get_objects() if type(o) is torch.Tensor]
-        return sum(t.ndim == 4 and t.shape[0] == 16 for t in tensors)
-
-    model = xrxai.Model(
-        lambda x: Watched.apply(x).mean((2, 3)), takes="patch", targets=list("abcdef")
-    )
-    cube = worlds.cube(bands=6, invalid=False)
-    gc.collect()  # other tests may have left some behind
-    before = batches()
+    cube, model, held = worlds.counting_batches(16)
     cube.xai.hyper_noise_tunnel(model, of=of, n_samples=32, batch_size=16)
     assert len(held) == 2 * 6
     # The draw as it came and as the model sees it, its clone, and what flows back.

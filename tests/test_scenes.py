@@ -535,6 +535,11 @@ def small():
             "'slic'.",
         ),
         (
+            lambda: small().chunk(y=5).xai.occlusion_spectral(spectrum_model(), per="slic"),
+            "per='slic' must see the pixels, and the cube is lazy (dask); type "
+            "per=xrxai.segments(cube.compute()), or give polygons or a map of ids.",
+        ),
+        (
             lambda: small().xai.occlusion_spectral(spectrum_model(), per=np.ones((3, 3), int)),
             "The segment map has shape (3, 3) and the cube {'y': 20, 'x': 30}; type a map of shape "
             "(20, 30) over ('y', 'x').",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
 
 import numpy as np
@@ -212,6 +213,32 @@ def explain(name, cube, model, **options):
         # Said at every call, and tested where it belongs.
         warnings.filterwarnings("ignore", "(guided_|deconvnet).*compare with")
         return getattr(cube.xai, name)(model, **{**QUICK.get(name, {}), **options})
+
+
+def counting_batches(rows):
+    """A cube, a model of six targets, and how many batches of so many rows each product found."""
+    held = []
+
+    class Watched(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, g):
+            held.append(batches() - before)
+            return g
+
+    def batches():
+        tensors = [o for o in gc.get_objects() if type(o) is torch.Tensor]
+        return sum(t.ndim == 4 and t.shape[0] == rows for t in tensors)
+
+    gc.collect()  # other tests may have left some behind
+    before = batches()
+    made = xrxai.Model(
+        lambda x: Watched.apply(x).mean((2, 3)), takes="patch", targets=list("abcdef")
+    )
+    return cube(bands=6, invalid=False), made, held
 
 
 def function(model, sample):

@@ -454,9 +454,7 @@ def _placed(static: Mapping[str, Any], tile: Tile | None) -> dict[str, Any]:
     return {k: v.at(tile) if isinstance(v, Placed) else v for k, v in static.items()}
 
 
-def _filled(
-    values: np.ndarray, known: np.ndarray, fill: float, dtype: np.dtype[Any]
-) -> np.ndarray:
+def _filled(values: np.ndarray, known: np.ndarray, fill: float, dtype: np.dtype[Any]) -> np.ndarray:
     """Values where they are known, elsewhere the fill, in a new array.
 
     Where all are known it is a view, and nobody writes into it: a cube can be most of the memory.

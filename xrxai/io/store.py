@@ -247,8 +247,10 @@ def _difference(stored: Mapping[str, str], run: Mapping[str, str]) -> str:
         return ""
     there, here = stored.get(word, ""), run[word]
     text = f" and holds another run: its {word.replace('_', ' ')}"
-    if word in ("steps", "coordinates", "data"):
-        return f"{text} {'is' if word == 'data' else 'are'} not the same"
+    if word == "data":
+        return f"{text} is not the same (a file that was moved or touched counts as another)"
+    if word in ("steps", "coordinates"):
+        return f"{text} are not the same"
     if word == "grid":
         shown = [_grid_in_words(json.loads(w)) for w in (there, here)]
         return f"{text} is {shown[0]}, and here it is {shown[1]}"

@@ -98,6 +98,11 @@ def settle(scene: Cube, per: Per, valid: xr.DataArray, halo: int, stride: int) -
             f"per= asks of regions, but the cube has dims {tuple(scene.data.dims)} and no rows and "
             f"columns; drop per=, or average the explanation of each spectrum over a group."
         )
+    if isinstance(per, str) and scene.lazy:
+        raise SegmentError(
+            f"per={per!r} must see the pixels, and the cube is lazy (dask); type "
+            f"per=xrxai.segments(cube.compute()), or give polygons or a map of ids."
+        )
     # A region without data is told as such; it does not vanish.
     everywhere = xr.DataArray(True)
     ids = segmentation.settle(scene, per, valid if isinstance(per, str) else everywhere)
