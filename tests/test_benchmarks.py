@@ -108,3 +108,17 @@ def test_many_tiles_are_scheduled_and_put_between_their_marks(tmp_path, capsys):
     assert "stale" not in text
     assert text.endswith("\n\nThe rest.\n")
     assert len(re.findall(r"^\| 16 \| 16 \| \d{3}( \| [\d.]+){7} \|$", text, re.MULTILINE)) == 1
+
+
+def test_times_are_foretold_and_taken(tmp_path, capsys):
+    from benchmarks import eta
+
+    page = tmp_path / "performance.md"
+    assert eta.main(["--short", "--out", str(page)]) == 0
+    lines = [line for line in page.read_text().splitlines() if line.startswith("| `")]
+    assert len(lines) == len(eta.METHODS) * len(eta.SCHEDULERS)
+    for line in lines:
+        foretold, taken, ratio = map(float, line.split("|")[3:6])
+        assert foretold >= 0
+        assert taken >= 0
+        assert 0 < ratio < 1000

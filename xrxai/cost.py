@@ -44,9 +44,9 @@ class Plan:
     workers : int
         Threads that run pieces at the same time.
     seconds : float or None
-        Of one piece, measured; None where nothing was.
+        Of one piece while others run beside it, measured; None where nothing was.
     eta : float or None
-        Seconds for all pieces on that many workers.
+        Seconds for all pieces on that many workers, without writing what they make.
     """
 
     method: str
@@ -114,8 +114,9 @@ def plan(
         Threads that run at the same time. Default: those of the distributed client or of the
         scheduler that is set.
     measure : bool, default: True
-        Run one piece in the middle, twice, and tell how long all of them take. Only for a lazy
-        cube; False runs no model and reads no pixel.
+        Run some pieces in the middle, as many as there are workers, twice, under the scheduler or
+        the client that is set, and tell how long all of them take. Only for a lazy cube; False
+        runs no model and reads no pixel.
 
     Returns
     -------
@@ -166,8 +167,9 @@ def plan(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # all has been said above
             lazy = call(model, **given)
-        seconds, share = bridge.measured(lazy["model_evaluations"].data)
-        eta = seconds * (evaluations / share if evaluations and share else pieces) / min(n, pieces)
+        seconds, blocks, share = bridge.measured(lazy["model_evaluations"].data)
+        rounds = evaluations / share if evaluations and share else pieces / blocks
+        eta = seconds * rounds * blocks / min(n, pieces)
     grid = seen.job.grid
     shape = (0, 0) if grid is None else (max(grid.chunks[0]), max(grid.chunks[1]))
     alone, windows = (1, 1) if grid is None else grid.pixels
