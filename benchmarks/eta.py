@@ -32,8 +32,8 @@ HEAD = """\
 ## Time foretold
 
 Seconds that `xrxai.plan` foretold for a scene of {tiles} tiles of {tile} x {tile} pixels and
-{bands} bands, and those that it took, without writing the result; medians of {repeats} turns. Made by
-`python -m benchmarks.eta`.
+{bands} bands, and those that it took, without writing the result; medians of {repeats}
+turns. Made by `python -m benchmarks.eta`.
 
 | method | scheduler | foretold, s | taken, s | taken over foretold |
 |---|---|---|---|---|
