@@ -195,8 +195,9 @@ def blur_ig(
         Blur over rows and columns, or along the spectrum of each pixel by wavelength. Default:
         "spatial" for a model that takes a patch, else "spectral".
     max_sigma : float, optional
-        Width of the widest blur, in pixels or nanometres. Wider leaves less of the cube at the
-        start. Default: the longer side of the image, the span of the wavelengths.
+        Width of the widest blur, in pixels or nanometres; one in metres over the size of a pixel
+        is one in pixels. Wider leaves less of the cube at the start. Default: the longer side of
+        the image, the span of the wavelengths.
     n_steps : int, default: 50
         Blurs on the way. More close the gap; cost grows with them.
     spacing : {"log", "linear", "sqrt"}, default: "log"
