@@ -122,3 +122,17 @@ def test_times_are_foretold_and_taken(tmp_path, capsys):
         assert foretold >= 0
         assert taken >= 0
         assert 0 < ratio < 1000
+
+
+def test_steps_are_counted(tmp_path):
+    from benchmarks import adaptive
+
+    page = tmp_path / "performance.md"
+    assert adaptive.main(["--short", "--out", str(page)]) == 0
+    lines = [line for line in page.read_text().splitlines() if line.startswith("| ")][1:]
+    assert [line.split("|")[1].strip() for line in lines] == [
+        "vision transformer",
+        "U-Net",
+        *["along the spectrum"] * 2,
+    ]
+    assert all(float(line.split("|")[4]) >= 5 for line in lines)
