@@ -75,6 +75,7 @@ def rate(net: nn.Module, sample: Tensor, backward: int, device: str, largest: in
             x = sample.repeat(batch, *[1] * (sample.ndim - 1))
             spent = [waited(lambda x=x: run(bare, x, backward), device) for _ in range(6)]
         except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
             break
         found = batch / statistics.median(spent[1:])
         best, worse = max(best, found), 0 if found > best else worse + 1

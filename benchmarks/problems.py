@@ -42,7 +42,7 @@ class Work:
 
 BOTH = ("captum", "meteors")
 WORK = {
-    "A_lime_spectral": Work("A", "lime_spectral", ("captum", "captum-default", "meteors"), 100),
+    "A_lime_spectral": Work("A", "lime_spectral", BOTH, 100),
     "A_lime_spatial": Work("A", "lime_spatial", BOTH, 100),
     "A_kernel_shap_spectral": Work("A", "kernel_shap_spectral", ("captum", "shap"), 100),
     "A_occlusion_spatial": Work(
@@ -58,7 +58,7 @@ WORK = {
         "A", "integrated_gradients", ("captum", "captum-default", "meteors"), 50, long=True
     ),
     "A_hyper_noise_tunnel": Work("A", "hyper_noise_tunnel", ("meteors",), 50),
-    "B_lime_spatial": Work("B", "lime_spatial", ("captum", "captum-default", "meteors"), 100),
+    "B_lime_spatial": Work("B", "lime_spatial", BOTH, 100),
     "B_lime_spectral": Work("B", "lime_spectral", BOTH, 100, groups=13),
     "B_occlusion_spatial": Work(
         "B", "occlusion_spatial", BOTH, window=(50, 50), stride=(30, 30)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 
 import pytest
 import torch
@@ -89,6 +90,30 @@ def test_who_cannot_answer_is_told_in_the_table(monkeypatch):
     told = "failed: not installed: python -m benchmarks --peers meteors"
     assert told in speed.text({"A_saliency": {"meteors": row}})
     assert speed.one("A_saliency", "nobody", "--tiny")["error"].startswith("ModuleNotFoundError")
+
+
+def test_meteors_answers_where_its_environment_was_made():
+    from benchmarks import meteors_env, speed
+
+    if meteors_env.python() is None:
+        pytest.skip("python -m benchmarks --peers meteors has not been typed here")
+    for name, forward, backward in (("A_lime_spectral", 240, 0), ("A_hyper_noise_tunnel", 0, 12)):
+        row = speed.one(name, "meteors", "--tiny")
+        assert (row["forward"], row["backward"]) == (forward, backward)
+
+
+def test_an_environment_that_cannot_be_made_says_why(tmp_path, monkeypatch):
+    from benchmarks import meteors_env
+
+    home = tmp_path / "env"
+
+    def run(command, **_):
+        failed = "pip" in command
+        return subprocess.CompletedProcess(command, int(failed), "", "one\nno such version\n")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert meteors_env.make(home) == "no such version"
+    assert meteors_env.python(home) is None
 
 
 def test_calls_beyond_the_seconds_are_scaled():

@@ -58,8 +58,7 @@ def options_of(work: Work, asked: Problem) -> tuple[dict[str, Any], str]:
 
 
 def _batch(work: Work, asked: Problem) -> dict[str, int]:
-    if work.method == "saliency":
-        return {}
     if work.method == "integrated_gradients":
         return {"internal_batch_size": 4}
-    return {"perturbations_per_eval": min(work.n, 100) if asked.takes == "spectrum" else 10}
+    # Images are best left one by one, as it does by itself: ten at a time took a quarter longer.
+    return {"perturbations_per_eval": work.n} if asked.takes == "spectrum" else {}
