@@ -97,6 +97,8 @@ def figure(found: list[dict[str, Any]], path: Path) -> None:
                 ax.loglog(relative, row["cpu"], "o-", markersize=3, linewidth=1, label=label)
         ax.set_title(method, fontsize=9)
         ax.set_xlabel("times as many", fontsize=8)
+        ax.set_xticks([1, 2, 4, 8, 16], ["1", "2", "4", "8", "16"])
+        ax.minorticks_off()
         ax.tick_params(labelsize=8)
         ax.legend(fontsize=7, frameon=False)
     axes[0].set_ylabel("CPU seconds", fontsize=8)
@@ -117,6 +119,8 @@ def text(found: list[dict[str, Any]]) -> str:
                 f"{sizes[0]} to {sizes[-1]}",
                 f"{times[0]:.2f} to {times[-1]:.2f}",
                 f"{row['slope']:.2f}",
+                f"{slope(sizes[-2:], times[-2:]):.2f}",
             ]
         )
-    return table(["", "grows", "from, to", "CPU s", f"slope (bar {BAR})"], lines)
+    head = ["", "grows", "from, to", "CPU s", f"slope (bar {BAR})", "at the large end"]
+    return table(head, lines)
