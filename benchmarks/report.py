@@ -6,6 +6,7 @@ import argparse
 import json
 import statistics
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,8 @@ def blocks(found: dict[str, Any]) -> dict[str, str]:
         packages=", ".join(f"{name} {number}" for name, number in told["packages"].items()),
         **{key: told[key] for key in ("cores", "processor", "system", "python")},
     )
-    reading += _busy(found)
-    out = {"reading": reading}
+    paragraphs = [*reading.strip().split("\n\n"), *_busy(found)]
+    out = {"reading": "\n\n".join(textwrap.fill(p, 100) for p in paragraphs)}
     if "speed" in found:
         why = found.get("meteors")
         said = f"\nmeteors could not be installed here: {why}\n" if why else ""
@@ -86,13 +87,13 @@ def blocks(found: dict[str, Any]) -> dict[str, str]:
     return out
 
 
-def _busy(found: dict[str, Any]) -> str:
+def _busy(found: dict[str, Any]) -> list[str]:
     """Say how much others used, and how much the same network's time moved meanwhile."""
     every = [
         row for by in found.get("speed", {}).values() for row in by.values() if "error" not in row
     ]
     if not every:
-        return ""
+        return []
     shares = [row["foreign"] for row in every if row["foreign"] == row["foreign"]]
     said = f"Others used {100 * statistics.median(shares):.0f} % (median). " if shares else ""
     for model in "AB":
@@ -103,10 +104,10 @@ def _busy(found: dict[str, Any]) -> str:
         ]
         if len(cost) > 1:
             said += (
-                f"The same forward pass of {model} took {min(cost):.0f} to {max(cost):.0f} ms "
-                f"a sample in {len(cost)} processes. "
+                f"The same forward pass of {model} at its best batch took {min(cost):.0f} to "
+                f"{max(cost):.0f} ms a sample in {len(cost)} processes. "
             )
-    return f"\n{said.strip()}\n"
+    return [said.strip()] if said else []
 
 
 def write(found: dict[str, Any], path: Path) -> None:
