@@ -7,18 +7,20 @@
 #   make lint        formatting rules, types, floors, docstrings, spelling
 #   make docs        the documentation, warnings are errors: build/docs/index.html
 #   make notebooks   run every notebook; executed copies in build/notebooks go into `make docs`
-#   make bench       the benchmarks
+#   make bench       speed, growth, memory, start, with peers beside: docs/performance.md
 #   make constraints write the newest versions that fit into constraints.txt
 #   make clean       remove what was built; make distclean removes .venv as well
 #
 # Another interpreter: make PYTHON=python3.12. More test processes: make test JOBS=8.
 # One file: make test TESTS=tests/test_bands.py. More for pytest: make test PYTEST_ARGS="-k lime -x".
+# Some benchmarks: make bench BENCH_ARGS="--only A_lime_spectral start"; "--help" lists them.
 
 PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 2
 TESTS ?= tests
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
@@ -77,7 +79,7 @@ notebooks: $(READY)
 	$(TEST_ENV) $(PY) -m pytest -n $(JOBS) --nbmake --overwrite --nbmake-timeout=600 build/notebooks
 
 bench: $(READY)
-	$(PY) -m benchmarks
+	$(TEST_ENV) $(PY) -m benchmarks $(BENCH_ARGS)
 
 constraints:
 	@rm -rf build/fresh && $(PYTHON) -m venv build/fresh

@@ -25,6 +25,7 @@ import xarray as xr
 from torch import nn
 
 import xrxai
+from benchmarks import page
 
 TARGETS = ["P", "K", "Mg", "pH"]
 CASES: Mapping[str, Mapping[str, Any]] = {
@@ -33,7 +34,6 @@ CASES: Mapping[str, Mapping[str, Any]] = {
 }
 REPEATS = {"one batch": 5, "hyper_noise_tunnel": 5}
 BATCHES = (1, 8)  # a cube of this size is a batch of 1 by default
-BEGIN, END = "<!-- memory: begin -->", "<!-- memory: end -->"
 HEAD = """\
 ## Memory
 
@@ -124,18 +124,6 @@ def text(table: list[dict[str, Any]], bands: int, side: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write(block: str, path: Path) -> None:
-    """Put the block between its marks, or at the end of the page."""
-    page = path.read_text() if path.exists() else "# Performance\n"
-    marked = f"{BEGIN}\n\n{block}\n{END}\n"
-    if BEGIN in page:
-        before, _, rest = page.partition(BEGIN)
-        page = before + marked + rest.partition(f"{END}\n")[2]
-    else:
-        page += "\n" + marked
-    path.write_text(page)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Print the table, and put it into the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
@@ -151,7 +139,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     made = text(rows(given.bands, given.side, given.short), given.bands, given.side)
     print(made, end="")
-    write(made, given.out)
+    page.write("memory", made, given.out)
     return 0
 
 

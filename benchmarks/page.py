@@ -1,4 +1,4 @@
-"""Blocks that benchmarks write into pages of the documentation."""
+"""A page of the documentation of which benchmarks write parts: each between its own marks."""
 
 from __future__ import annotations
 
@@ -6,13 +6,19 @@ from pathlib import Path
 
 
 def write(name: str, block: str, path: Path, title: str = "Performance") -> None:
-    """Put the block between the marks of that name, or at the end of the page."""
+    """Put the block between the marks of its name, or at the end of the page."""
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     page = path.read_text() if path.exists() else f"# {title}\n"
-    marked = f"{begin}\n\n{block}\n{end}\n"
+    marked = f"{begin}\n\n{block.rstrip()}\n\n{end}\n"
     if begin in page:
         before, _, rest = page.partition(begin)
         page = before + marked + rest.partition(f"{end}\n")[2]
     else:
         page += "\n" + marked
     path.write_text(page)
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """Markdown of a table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)

@@ -24,7 +24,7 @@ from unittest import mock
 import dask
 from distributed import Client, LocalCluster, Worker
 
-from benchmarks import scene
+from benchmarks import page, scene
 from xrxai.io import record, tasks
 from xrxai.io.layout import lay_out
 from xrxai.io.write import prepared
@@ -33,7 +33,6 @@ TILES = (1_000, 10_000, 100_000)
 PART = tasks.BATCH
 WORKERS = 8
 ANSWER = pickle.dumps(bytes)
-BEGIN, END = "<!-- scale: begin -->", "<!-- scale: end -->"
 HEAD = """\
 ### What a tile costs the scheduler
 
@@ -167,18 +166,6 @@ def text(table: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write(block: str, path: Path) -> None:
-    """Put the block between its marks, or at the end of the page."""
-    page = path.read_text() if path.exists() else "# Clusters\n"
-    marked = f"{BEGIN}\n\n{block}\n{END}\n"
-    if BEGIN in page:
-        before, _, rest = page.partition(BEGIN)
-        page = before + marked + rest.partition(f"{END}\n")[2]
-    else:
-        page += "\n" + marked
-    path.write_text(page)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Print the table, and put it into the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
@@ -195,7 +182,7 @@ def main(arguments: list[str] | None = None) -> int:
     sizes = (16,) if given.short else TILES if given.tiles is None else (given.tiles,)
     made = text(rows(sizes, given.side, given.part))
     print(made, end="")
-    write(made, given.out)
+    page.write("scale", made, given.out, title="Clusters")
     return 0
 
 

@@ -1,6 +1,6 @@
 """A scene in tiles: peak memory by its size, and time over a plain loop of the same tiles.
 
-``python -m benchmarks.scene`` explains scenes that are made as they are read, of 4 to 20 GB, and
+``python -m benchmarks.scene`` explains scenes that are made as they are read, of 4 and 20 GB, and
 writes each explanation, of the same size, to a Zarr store; each in a process of its own. Then it
 times the tiles of a smaller scene under dask beside a loop that runs the same kernel on the same
 windows. The tables go into docs/performance.md.
@@ -30,12 +30,12 @@ import xarray as xr
 from torch import nn
 
 import xrxai
+from benchmarks import page
 from xrxai import bridge
 from xrxai.explain import Planned, planning
 
 BANDS, TILE = 13, 256
-GIGABYTES = (4.0, 12.0, 20.0)
-BEGIN, END = "<!-- scene: begin -->", "<!-- scene: end -->"
+GIGABYTES = (4.0, 20.0)
 MEMORY = """\
 ## Scenes larger than memory
 
@@ -50,9 +50,9 @@ the scene is opened. Made by `python -m benchmarks.scene`.
 OVERHEAD = """\
 ## Tiles under dask
 
-Seconds of {count} tiles of {tile} x {tile} pixels (`{method}`, {bands} bands) over those of a plain
-loop that runs the same kernel on the same windows in one thread; medians of {repeats} turns taken
-side by side. A graph of {graph} tiles is built in {build:.2f} s.
+Seconds of {count} tiles of {tile} x {tile} pixels (`{method}` in {steps} steps, {bands} bands) over
+those of a plain loop that runs the same kernel on the same windows in one thread; medians of
+{repeats} turns taken side by side. A graph of {graph} tiles is built in {build:.2f} s.
 
 | scheduler | over the loop |
 |---|---|
@@ -197,18 +197,6 @@ def built(side: int) -> float:
     return time.perf_counter() - began
 
 
-def write(block: str, path: Path) -> None:
-    """Put the block between its marks, or at the end of the page."""
-    page = path.read_text() if path.exists() else "# Performance\n"
-    marked = f"{BEGIN}\n\n{block}\n{END}\n"
-    if BEGIN in page:
-        before, _, rest = page.partition(BEGIN)
-        page = before + marked + rest.partition(f"{END}\n")[2]
-    else:
-        page += "\n" + marked
-    path.write_text(page)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Print the tables, and put them into the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scene", description=__doc__)
@@ -227,16 +215,16 @@ def main(arguments: list[str] | None = None) -> int:
     text = MEMORY.format(bands=BANDS, tile=tile, floor=rows[0]["floor"])
     for row in rows:
         text += f"| {row['gb']:.1f} | {row['tiles']} | {row['peak']:.0f} | {row['seconds']:.0f} |\n"
-    side, repeats, graph = (2, 1, 3) if given.short else (6, 5, 100)
-    method, options = "integrated_gradients", {"n_steps": 2 if given.short else 16}
+    side, repeats, graph = (2, 1, 3) if given.short else (3, 3, 100)
+    method, options = "integrated_gradients", {"n_steps": 2 if given.short else 8}
     ratios = overhead(side, tile, method, options, repeats)
     text += "\n" + OVERHEAD.format(
         count=side**2, tile=tile, method=method, bands=BANDS, repeats=repeats, graph=graph**2,
-        build=built(graph),
+        build=built(graph), steps=options["n_steps"],
     )  # fmt: skip
     text += "".join(f"| {name} | {ratio:.3f} |\n" for name, ratio in ratios.items())
     print(text, end="")
-    write(text, given.out)
+    page.write("scene", text, given.out)
     return 0
 
 

@@ -31,6 +31,7 @@ from distributed.comm.tcp import TCP
 from torch import nn
 
 import xrxai
+from benchmarks import page
 from xrxai import explain
 
 BANDS, TASKS, WORKERS = 100, 16, 2
@@ -39,7 +40,6 @@ WAYS = {
     "reference": "by reference",
     "shipped": "by reference, shipped to other folders",
 }
-BEGIN, END = "<!-- travel: begin -->", "<!-- travel: end -->"
 HEAD = """\
 ## Models on a cluster
 
@@ -166,18 +166,6 @@ def text(table: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write(block: str, path: Path) -> None:
-    """Put the block between its marks, or at the end of the page."""
-    page = path.read_text() if path.exists() else "# Performance\n"
-    marked = f"{BEGIN}\n\n{block}\n{END}\n"
-    if BEGIN in page:
-        before, _, rest = page.partition(BEGIN)
-        page = before + marked + rest.partition(f"{END}\n")[2]
-    else:
-        page += "\n" + marked
-    path.write_text(page)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Print the table, and put it into the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.travel", description=__doc__)
@@ -192,7 +180,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     made = text(rows(width))
     print(made, end="")
-    write(made, given.out)
+    page.write("travel", made, given.out)
     return 0
 
 

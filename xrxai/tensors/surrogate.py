@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy import stats
+from scipy import special  # not stats, whose import takes a quarter of a second
 from torch import Tensor
 
 from xrxai.tensors.run import batches
@@ -77,7 +77,7 @@ def ridge(on: Tensor, weight: Tensor, y: Tensor, alpha: float, level: float = 0.
     freedom = m - g - 1
     if freedom < 1:
         error = torch.full_like(error, torch.nan)
-    reach = error * float(stats.t.ppf(0.5 + level / 2, max(freedom, 1)))
+    reach = error * float(special.stdtrit(max(freedom, 1), 0.5 + level / 2))
     mean = torch.einsum("m,nmk->nk", share, y)
     total = y - mean[:, None]
     still = ~_varies(y, torch.einsum("m,nmk->nk", share, total**2).sqrt())
