@@ -108,3 +108,19 @@ def test_many_tiles_are_scheduled_and_put_between_their_marks(tmp_path, capsys):
     assert "stale" not in text
     assert text.endswith("\n\nThe rest.\n")
     assert len(re.findall(r"^\| 16 \| 16 \| \d{3}( \| [\d.]+){7} \|$", text, re.MULTILINE)) == 1
+
+
+def test_designs_are_compared_and_put_between_their_marks(tmp_path, capsys):
+    from benchmarks import precision
+
+    page = tmp_path / "performance.md"
+    page.write_text(
+        "# Performance\n\n<!-- precision: begin -->\nstale\n<!-- precision: end -->\n\nThe rest.\n"
+    )
+    assert precision.main(["--short", "--out", str(page)]) == 0
+    text = page.read_text()
+    assert capsys.readouterr().out in text
+    assert "stale" not in text
+    assert text.endswith("\n\nThe rest.\n")
+    ratios = re.findall(r"\| balanced \| \d+ \| (\d\.\d\d) \(\d+\.\d\d\) \|", text)
+    assert len(ratios) == 2 * 8

@@ -11,12 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 
-def random(n_samples: int, n_groups: int, seed: int) -> np.ndarray:
-    """Independent fair coins: (n_samples, n_groups) bool, True = kept."""
-    kept: np.ndarray = np.random.default_rng(seed).random((n_samples, n_groups)) < 0.5
-    return kept
-
-
 def every(n_groups: int) -> np.ndarray:
     """All 2**n_groups on/off patterns: (2**n_groups, n_groups) bool, in binary order."""
     codes = np.arange(2**n_groups)[:, None]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         seam,
         shapley,
         surrogate,
+        until,
     )
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "seam",
     "shapley",
     "surrogate",
+    "until",
 ]
 
 
