@@ -68,6 +68,7 @@ class Transformer(nn.Module):
         self.head = nn.Linear(48, 4)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Give what the class says."""
         words = self.words(5 * (x - 0.2)).flatten(2).transpose(1, 2)
         out: torch.Tensor = self.head(self.layers(words + self.place).mean(1))
         return out
@@ -83,6 +84,7 @@ class Segmenter(nn.Module):
         self.head = nn.Conv2d(40, 4, 3, padding=1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Give what the class says."""
         fine = torch.relu(self.fine(5 * (x - 0.2)))
         coarse = torch.relu(self.coarse(nn.functional.max_pool2d(fine, 2)))
         up = nn.functional.interpolate(coarse, scale_factor=2)
@@ -113,9 +115,7 @@ def spectra(rounds: int) -> tuple[xr.DataArray, xrxai.Model]:
     y = ((y - y.mean(0)) / y.std(0)).astype("float32")
     net = trained(Spectral(), 10 * (x - 0.3), y, rounds, nn.functional.mse_loss)
     targets = list(scene.truth.targets)
-    model = xrxai.Model(
-        net, takes="spectrum", targets=targets, prepare=lambda x: 10 * (x - 0.3)
-    )
+    model = xrxai.Model(net, takes="spectrum", targets=targets, prepare=lambda x: 10 * (x - 0.3))
     return scene.cube[:, 20:21, 20:21], model
 
 
@@ -148,7 +148,11 @@ def cases(short: bool) -> Iterator[Case]:
     torch.manual_seed(0)
     line, cnn = spectra(1 if short else 12)
     chip, vit, unet = chips(1 if short else 20)
-    for cube, name, model in ((line, "CNN", cnn), (chip, "transformer", vit), (chip, "U-Net", unet)):
+    for cube, name, model in (
+        (line, "CNN", cnn),
+        (chip, "transformer", vit),
+        (chip, "U-Net", unet),
+    ):
         for n in (8, 12):
             ids = 1 + np.arange(cube.sizes["band"]) * n // cube.sizes["band"]
             yield name, f"{n} band groups", cube, model, "lime_spectral", {"bands": ids}
@@ -158,9 +162,7 @@ def cases(short: bool) -> Iterator[Case]:
         yield name, f"{int(ids.max())} superpixels", chip, model, "lime_spatial", options
 
 
-def draws(
-    case: Case, design: str, n_samples: int, seeds: int
-) -> tuple[np.ndarray, float]:
+def draws(case: Case, design: str, n_samples: int, seeds: int) -> tuple[np.ndarray, float]:
     """Coefficients (seed, ...) and the median held-out R²."""
     _, _, cube, model, method, options = case
     found = [
@@ -169,7 +171,7 @@ def draws(
         )
         for seed in range(seeds)
     ]
-    fit = np.median([f.fidelity_heldout.values for f in found])
+    fit = np.nanmedian([f.fidelity_heldout.values for f in found])
     return np.stack([f.attribution.values for f in found]), float(fit)
 
 
@@ -185,7 +187,7 @@ def rows(short: bool) -> list[list[str]]:
         for design in ("paired", "balanced"):
             for n in few[1] if design == "balanced" else few[1][:1]:
                 values, fit = draws(case, design, n, seeds)
-                ratio = values.std(0, ddof=1) / scale
+                ratio = (values.std(0, ddof=1) / scale)[scale > 0]  # a class can be absent
                 told = f"{np.median(ratio):.2f} ({ratio.max():.2f})"
                 out.append(["", "", design, str(n), told, f"{fit:.2f}"])
     return out

@@ -31,7 +31,7 @@ from torch import nn
 
 import xrxai
 from xrxai import bridge
-from xrxai.explain import Planned, planning
+from xrxai.road import Planned, planning
 
 BANDS, TILE = 13, 256
 GIGABYTES = (4.0, 12.0, 20.0)

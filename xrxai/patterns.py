@@ -154,7 +154,7 @@ def coalition_pairs(n_groups: int) -> tuple[np.ndarray, np.ndarray]:
     return half, (n_groups - 1) / (ways[size] * size * (n_groups - size))
 
 
-def drawn_pairs(n_pairs: int, n_groups: int, seed: int) -> np.ndarray:
+def drawn_pairs(n_pairs: int, n_groups: int, seed: int | list[int]) -> np.ndarray:
     """Coalitions (n_pairs, n_groups) drawn with the probability of the Shapley kernel."""
     rng = np.random.default_rng(seed)
     size = np.arange(1, n_groups)

@@ -9,12 +9,12 @@ import xarray as xr
 
 from xrxai import designs, patterns, rounds, tensors
 from xrxai.errors import at_least, choice, note, positive
-from xrxai.explain import Case, explain, settle
 from xrxai.labelled import areas, parts
 from xrxai.labelled import bands as band_groups
 from xrxai.labelled import baseline as baselines
 from xrxai.labelled import removal as removals
 from xrxai.labelled import segments as segmentation
+from xrxai.road import Case, explain, settle
 from xrxai.spec import Output, spec
 
 if TYPE_CHECKING:
@@ -467,7 +467,7 @@ def _lime(
     there = tensors.perturb.present(part, count).expand(x.shape[0], -1)[:, None]
     weights = [patterns.proximity(d.on, kernel_width) for d in drawn]
 
-    def make(i: Tensor, y: Tensor, r: int) -> tuple[Tensor, ...]:
+    def make(i: Tensor, y: Tensor, _: Tensor, r: int) -> tuple[Tensor, ...]:
         repeats = None if resamples is None else resamples[r]
         *each, r2, heldout = tensors.surrogate.fit(
             y, drawn[r], weights[r], surrogate, alpha, repeats

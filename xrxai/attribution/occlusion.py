@@ -10,10 +10,10 @@ import xarray as xr
 
 from xrxai import patterns, tensors
 from xrxai.errors import OptionError, choice
-from xrxai.explain import Case, explain, settle
 from xrxai.labelled import areas, windows
 from xrxai.labelled import baseline as baselines
 from xrxai.labelled import removal as removals
+from xrxai.road import Case, explain, settle
 from xrxai.spec import Output, spec
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xrxai.tensors import perturb
 from xrxai.tensors.run import batches
-from xrxai.tensors.score import Score
+from xrxai.tensors.score import Score, rows_of
 
 _VALUES = 4_000_000
 _ROUNDINGS = 16.0
@@ -38,34 +38,31 @@ def ask(
     fill: Tensor | perturb.Fill,
     part: Tensor,
     rounds: Sequence[np.ndarray],
-    make: Callable[[Tensor, Tensor, int], tuple[Tensor, ...]],
+    make: Callable[[Tensor, Tensor, Tensor, int], tuple[Tensor, ...]],
     tolerance: float | None,
 ) -> Asked:
     """Score samples under the patterns (m, g) of rounds, each of which begins with the one before.
 
-    make(i, y, r) makes of the scores y (i, m, target) of the samples i in round r a tuple that
-    begins with values and their standard errors, each (i, target, group), NaN for groups that a
-    sample does not have. A sample goes on until, for all targets, the median of its errors is at
-    most `tolerance` of its largest value, or a few roundings of the scores; with None the rounds
-    are asked to their end. "None" is asked once.
+    make(i, y, nothing, r) makes of the scores y (i, m, target) of the samples i in round r, and of
+    those without any group (i, target), a tuple that begins with values and their standard
+    errors, each (i, target, group), NaN for groups that a sample does not have. A sample goes on
+    until, for all targets, the median of its errors is at most `tolerance` of its largest value,
+    or a few roundings of the scores; with None the rounds are asked to their end.
     """
     n = x.shape[0]
     used = torch.zeros(n, dtype=torch.int64, device=x.device)
     converged = torch.zeros(n, dtype=torch.bool, device=x.device)
-    nothing = torch.empty((n, score.n_targets), dtype=score.dtype, device=x.device)
+    nothing = _nothing(score, x, fill, part)
     kept: list[Tensor] = []
-    most = len(rounds[-1]) + 1
-    none = np.zeros_like(rounds[0][:1])
+    most = max(1, len(rounds[-1]))
     size = max(score.batch(x) // most, _VALUES // (most * score.n_targets))
     for going in batches(n, size, x.device):
-        y = torch.empty((len(going), 0, score.n_targets), dtype=score.dtype, device=x.device)
+        y = x.new_empty(0)
         for r, on in enumerate(rounds):
-            new = np.vstack([on, none]) if r == 0 else on[len(rounds[r - 1]) :]
+            new = on if r == 0 else on[len(rounds[r - 1]) :]
             scores = perturb.evaluate(score, x, fill, new, part, among=going)
-            if r == 0:
-                nothing[going], scores = scores[:, -1], scores[:, :-1]
-            y = torch.cat([y, scores], dim=1)
-            made = make(going, y, r)
+            y = torch.cat([y, scores], dim=1) if r else scores
+            made = make(going, y, nothing[going], r)
             if not kept:
                 kept = [v.new_zeros((n, *v.shape[1:])) for v in made]
             for all_of, some in zip(kept, made, strict=True):
@@ -79,6 +76,17 @@ def ask(
             if not len(going):
                 break
     return Asked(tuple(kept), nothing, used, converged)
+
+
+def _nothing(score: Score, x: Tensor, fill: Tensor | perturb.Fill, part: Tensor) -> Tensor:
+    """Scores (n, target) without any group: a start like those of ways, and kept like them."""
+    fill = fill if isinstance(fill, perturb.Fill) else perturb.Fill(fill)
+    maps = fill.maps((part.view(1, -1) == 0).cpu().numpy(), x) if fill.rule else None
+    found = []
+    for i in batches(len(x), score.batch(x), x.device):
+        z = torch.where(rows_of(part, i) == 0, x[i], fill.stand_in(x, i, maps)[:, 0])
+        found.append(score.start(z, i))
+    return torch.cat(found)
 
 
 def _enough(value: Tensor, error: Tensor, y: Tensor, tolerance: float, dtype: Any) -> Tensor:
