@@ -72,7 +72,7 @@ class Plan:
         """A few lines."""
         tiles = f" of {self.shape[0]} x {self.shape[1]} pixels" if self.shape[0] else ""
         halo = f", halo {self.halo} (the model sees {self.overhead:.2f} x the pixels)"
-        several = "as many as the tolerance needs"
+        several = "as many as it needs"
         count = several if self.evaluations is None else f"{self.evaluations:,}"
         lines = [
             f"{self.method}: {self.pieces:,} pieces{tiles}{halo if self.halo else ''}",
