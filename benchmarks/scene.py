@@ -32,7 +32,7 @@ from torch import nn
 import xrxai
 from benchmarks import page
 from xrxai import bridge
-from xrxai.explain import Planned, planning
+from xrxai.road import Planned, planning
 
 BANDS, TILE = 13, 256
 GIGABYTES = (4.0, 20.0)

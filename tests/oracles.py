@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-from scipy import stats
+from scipy import linalg, stats
 
 
 def gradient(f, x, step=1e-5):
@@ -114,14 +114,38 @@ def weighted_r2(y, guess, weights):
     return 1 - np.sum(weights * (y - guess) ** 2) / np.sum(weights * (y - mean) ** 2)
 
 
-def heldout_r2(patterns, weights, y, alpha):
-    """Leave one pattern out, refit, predict it; against the mean of the others.
+def cr2_interval(patterns, weights, y, alpha, level=0.95):
+    """Bell & McCaffrey 2002: rows 2i and 2i + 1 are a cluster, its residuals times (I - H)^-1/2.
+
+    Times the share of pairs that was not drawn: no pair comes twice.
+    """
+    m, g = patterns.shape
+    root = np.sqrt(weights / weights.sum())
+    rows = np.hstack([np.ones((m, 1)), patterns]) * root[:, None]
+    bread = np.linalg.inv(rows.T @ rows + alpha * np.diag([0.0] + [1.0] * g))
+    offset, slope = weighted_ridge(patterns, weights, y, alpha)
+    residual = (y - offset - patterns @ slope) * root
+    meat = np.zeros((g + 1, g + 1))
+    for i in range(0, m, 2):
+        assert (patterns[i] + patterns[i + 1] == 1).all()
+        own = rows[i : i + 2]
+        adjusted = linalg.inv(linalg.sqrtm(np.eye(2) - own @ bread @ own.T))
+        moved = own.T @ adjusted @ residual[i : i + 2]
+        meat += np.outer(moved, moved)
+    left = 1 - m / 2**g
+    error = np.sqrt(np.diag(bread @ meat @ bread)[1:] * left)
+    reach = stats.t.ppf(0.5 + level / 2, m // 2 - g - 1) * error
+    return error, slope - reach, slope + reach
+
+
+def heldout_r2(patterns, weights, y, alpha, size=1):
+    """Leave one pattern (or `size` in a row) out, refit, predict; against the mean of the others.
 
     The penalty stays what it was for all patterns together.
     """
     top = bottom = 0.0
     for i in range(len(y)):
-        rest = np.arange(len(y)) != i
+        rest = np.arange(len(y)) // size != i // size
         scaled = alpha * weights.sum() / weights[rest].sum()
         offset, slope = weighted_ridge(patterns[rest], weights[rest], y[rest], scaled)
         top += weights[i] * (y[i] - offset - patterns[i] @ slope) ** 2

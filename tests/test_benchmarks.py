@@ -345,3 +345,19 @@ def test_steps_are_counted(tmp_path):
         *["along the spectrum"] * 2,
     ]
     assert all(float(line.split("|")[4]) >= 5 for line in lines)
+
+
+def test_designs_are_compared_and_put_between_their_marks(tmp_path, capsys):
+    from benchmarks import precision
+
+    page = tmp_path / "performance.md"
+    page.write_text(
+        "# Performance\n\n<!-- precision: begin -->\nstale\n<!-- precision: end -->\n\nThe rest.\n"
+    )
+    assert precision.main(["--short", "--out", str(page)]) == 0
+    text = page.read_text()
+    assert capsys.readouterr().out in text
+    assert "stale" not in text
+    assert text.endswith("\n\nThe rest.\n")
+    ratios = re.findall(r"\| balanced \| \d+ \| (\d\.\d\d) \(\d+\.\d\d\) \|", text)
+    assert len(ratios) == 2 * 8

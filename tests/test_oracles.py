@@ -8,7 +8,7 @@ import torch
 
 import xrxai
 from tests import oracles, worlds
-from xrxai import patterns
+from xrxai import designs, patterns
 
 
 @pytest.fixture(scope="module")
@@ -208,21 +208,29 @@ def test_window_counts_of_the_published_tutorial():
 
 @pytest.mark.parametrize("width", [0.25, None])
 @pytest.mark.parametrize("alpha", [0.0, 1e-6, 0.05])
-def test_lime_spectral_equals_the_normal_equations(patch, alpha, width):
+@pytest.mark.parametrize("design", ["random", "paired", "balanced"])
+def test_lime_spectral_equals_the_normal_equations(patch, alpha, width, design):
     cube, model = patch
     f, x = worlds.function(model, cube.values)
     fast = cube.xai.lime_spectral(
-        model, bands=150.0, n_samples=40, alpha=alpha, kernel_width=width, seed=3
+        model,
+        bands=100.0,
+        n_samples=40,
+        design=design,
+        alpha=alpha,
+        kernel_width=width,
+        seed=3,
     )
     part = np.broadcast_to(fast.group_of_band.values[:, None, None], x.shape)
-    on = patterns.random(40, fast.sizes["group"], 3).astype(float)
+    on = designs.draw(design, [40], 6, 3)[0].on.astype(float)
+    interval = oracles.hc3_interval if design == "random" else oracles.cr2_interval
     scores = oracles.lime_scores(f, x, np.zeros_like(x), part, on)
     weights = np.array([oracles.lime_weight(row, width) for row in on])
     for k in range(3):
         _, slope = oracles.weighted_ridge(on, weights, scores[:, k], alpha)
         one = fast.isel(target=k)
         np.testing.assert_allclose(one.attribution, slope, rtol=1e-8)
-        error, low, high = oracles.hc3_interval(on, weights, scores[:, k], alpha)
+        error, low, high = interval(on, weights, scores[:, k], alpha)
         np.testing.assert_allclose(one.standard_error, error, rtol=1e-6)
         np.testing.assert_allclose(one.ci_low, low, rtol=1e-6)
         np.testing.assert_allclose(one.ci_high, high, rtol=1e-6)
@@ -233,7 +241,7 @@ def test_lime_spectral_equals_the_normal_equations(patch, alpha, width):
         )
         np.testing.assert_allclose(
             one.fidelity_heldout,
-            oracles.heldout_r2(on, weights, scores[:, k], alpha),
+            oracles.heldout_r2(on, weights, scores[:, k], alpha, 1 if design == "random" else 2),
             rtol=1e-6,
         )
     np.testing.assert_allclose(fast.prediction, f(x), rtol=1e-12)
@@ -243,7 +251,8 @@ def test_lime_spectral_equals_the_normal_equations(patch, alpha, width):
 def test_lime_per_pixel_equals_the_normal_equations(spectra):
     cube, model = spectra
     fast = cube.xai.lime_spectral(model, bands=150.0, n_samples=50, baseline="mean")
-    on = patterns.random(50, fast.sizes["group"], 0).astype(float)
+    on = designs.draw("balanced", [16], 4, 0)[0].on.astype(float)
+    assert fast.model_evaluations.max() == 16 + 2
     weights = np.array([oracles.lime_weight(row, 0.25) for row in on])
     mean = cube.mean(["y", "x"]).values
     for y, x in np.ndindex(2, 3):
@@ -262,7 +271,7 @@ def test_lime_spatial_equals_the_normal_equations(patch):
     assert (ids[np.isnan(cube.values[0])] == 0).all()
     assert set(np.unique(ids)) - {0} == set(fast.segment.values)
     part = np.broadcast_to(ids, x.shape)
-    on = patterns.random(60, fast.sizes["segment"], 0).astype(float)
+    on = designs.draw("balanced", [60], fast.sizes["segment"], 0)[0].on.astype(float)
     scores = oracles.lime_scores(f, x, np.full_like(x, 0.5), part, on)
     weights = np.array([oracles.lime_weight(row, 0.25) for row in on])
     for k in range(3):
@@ -282,7 +291,7 @@ def test_lasso_equals_scikit_learn_and_does_not_care_for_scale(patch, scale):
         big, bands=100.0, n_samples=60, surrogate="lasso", alpha=0.1, seed=1
     )
     part = np.broadcast_to(fast.group_of_band.values[:, None, None], x.shape)
-    on = patterns.random(60, fast.sizes["group"], 1).astype(float)
+    on = designs.draw("balanced", [60], 6, 1)[0].on.astype(float)
     scores = oracles.lime_scores(f, x, np.zeros_like(x), part, on)
     weights = np.array([oracles.lime_weight(row, 0.25) for row in on])
     zeros = 0
@@ -310,7 +319,9 @@ def test_samples_that_only_fit_noise_are_told_apart():
 
     model = xrxai.Model(noise, takes="patch", targets=["noise"], dtype="float64")
     with pytest.warns(UserWarning, match="30 samples for 20 groups"):
-        found = cube.xai.lime_spectral(model, bands=list(cube.wavelength.values), n_samples=30)
+        found = cube.xai.lime_spectral(
+            model, bands=list(cube.wavelength.values), n_samples=30, design="random"
+        )
     assert found.fidelity.item() > 0.5
     assert found.fidelity_heldout.item() <= 0
 

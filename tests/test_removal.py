@@ -10,7 +10,7 @@ import xarray as xr
 import xrxai
 from tests import oracles, oracles_noise, worlds
 from tests.conftest import no_compute, raises_exactly
-from xrxai import imputation, patterns
+from xrxai import designs, imputation, patterns
 from xrxai.errors import BandError, BaselineError, CubeError, OptionError
 
 ON_OFF = {
@@ -150,7 +150,7 @@ def test_lime_equals_the_normal_equations(kind, how):
     found = cube.xai.lime_spectral(
         model, bands={"a": [450, 720], "b": [540, 900]}, n_samples=20, **options
     )
-    part, on = found.group_of_band.values, patterns.random(20, 2, 0)
+    part, on = found.group_of_band.values, patterns.every(2)
     g = np.flatnonzero(good)
     own = np.nan_to_num(cube).sum((1, 2)) / 11
     wavelength = cube.wavelength.values
@@ -220,7 +220,7 @@ def test_off_manifold_twin(name, kind):
     if name == "occlusion_spectral":
         every = ~found.band_in_window.values
     else:
-        on = patterns.random(12, found.sizes["group"], 0)
+        on = designs.draw("balanced", [12], found.sizes["group"], 0)[0].on
         every = np.array([np.concatenate([[True], row])[found.group_of_band] for row in on])
     far = np.full((4, 3, 3), np.nan)
     for y, x in np.ndindex(4, 3):

@@ -493,7 +493,7 @@ REFUSED = [
     (
         lambda: xrxai.kernel_shap_spectral(plain(), patches(), n_samples="exact"),
         OptionError,
-        "n_samples='exact' is not a whole number; type n_samples=2 or more.",
+        "n_samples='exact' is neither a number nor 'auto'; type n_samples=64 or n_samples='auto'.",
     ),
     (
         lambda: xrxai.kernel_shap_spatial(plain(), patches(), segments="patch", seed=-1),
@@ -583,3 +583,37 @@ def test_refused(call, error, message):
         call()
     assert str(caught.value) == message
     assert type(caught.value) is error
+
+
+def test_each_sample_draws_what_its_precision_needs():
+    cube = worlds.cube(bands=10, y=1, x=5, invalid=False).isel(y=0).drop_vars("y")
+    model = xrxai.Model(steep(), takes="spectrum", targets=worlds.TARGETS)
+    options = {"bands": 50.0, "n_samples": "auto", "tolerance": 0.02}
+    found = cube.xai.kernel_shap_spectral(model, max_samples=800, **options)
+    used = found.n_samples_used
+    assert found.converged.all()
+    assert used.min() >= 4 * (10 + 8)
+    assert used.max() > used.min()
+    np.testing.assert_array_equal(found.model_evaluations, used + 2)
+    np.testing.assert_allclose(found.completeness_gap, 0, atol=1e-12)
+    typical = found.standard_error.median("group")
+    assert (typical <= 0.02 * abs(found.attribution).max("group")).all()
+    exact = cube.xai.kernel_shap_spectral(model, bands=50.0)
+    away = abs(found.attribution - exact.attribution) / found.standard_error
+    assert away.median() < 1.5
+    with pytest.warns(UserWarning, match="5 of 5 explained samples miss tolerance=0.001 after 90"):
+        cube.xai.kernel_shap_spectral(
+            model, bands=50.0, n_samples="auto", tolerance=0.001, max_samples=90
+        )
+    few = cube.xai.kernel_shap_spectral(model, bands=100.0, n_samples="auto")
+    assert (few.n_samples_used == 62).all(), "all there are besides none and all"
+    assert (few.standard_error == 0).all()
+
+
+def test_rounds_are_for_maps_of_segments_too():
+    cube, model = worlds.cube(y=8, x=8), worlds.model("map")
+    options = {"segments": "patch", "patch": 2, "n_samples": "auto", "tolerance": 0.2}
+    found = cube.xai.kernel_shap_spatial(model, **options)
+    assert found.converged.item()
+    lazy = cube.chunk(band=5).xai.kernel_shap_spatial(model, **options)
+    assert int(lazy.n_samples_used) == int(found.n_samples_used)

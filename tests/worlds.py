@@ -179,7 +179,7 @@ QUICK = {
     },
     "tree_shap_spectral": {"background": np.random.default_rng(7).uniform(0.1, 0.9, (4, 10))},
     "rise": {"cells": 3, "n_samples": 30},
-    "lime_spectral": {"bands": 150.0, "n_samples": 40},
+    "lime_spectral": {"bands": 100.0, "n_samples": 40},
     "lime_spatial": {"segments": "patch", "patch": 3, "n_samples": 40},
     "grad_cam": {"layer": "second"},
     "guided_grad_cam": {"layer": "second"},

@@ -24,6 +24,7 @@ from xrxai.attribution.rise import rise
 from xrxai.attribution.shap import kernel_shap_spatial, kernel_shap_spectral
 from xrxai.attribution.trees import tree_shap_spectral
 from xrxai.attribution.tunnel import hyper_noise_tunnel
+from xrxai.chain import explain
 from xrxai.cost import plan
 from xrxai.errors import XrxaiError
 from xrxai.io import open_cube, open_explanation
@@ -57,6 +58,7 @@ __all__ = [
     "datasets",
     "deconvnet",
     "deep_lift",
+    "explain",
     "grad_cam",
     "gradient_shap",
     "guided_backprop",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import xarray as xr
 
-from xrxai import cost, io, plot
+from xrxai import chain, cost, io, plot
 from xrxai.attribution import (
     ablation,
     foreign,
@@ -75,6 +75,8 @@ class CubeAccessor:
     lime_spatial = method(lime.lime_spatial)
     # methods of others
     captum = method(foreign.captum)
+    # several of them
+    explain = method(chain.explain)
     # what a run will cost
     plan = method(cost.plan)
     # what the methods are asked with

@@ -12,8 +12,8 @@ import xarray as xr
 
 from xrxai import bridge
 from xrxai.errors import OptionError, at_least
-from xrxai.explain import Planned, planning
 from xrxai.model import Model
+from xrxai.road import Planned, planning
 from xrxai.tiles import Tile
 
 

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
-
-
-def random(n_samples: int, n_groups: int, seed: int) -> np.ndarray:
-    """Independent fair coins: (n_samples, n_groups) bool, True = kept."""
-    kept: np.ndarray = np.random.default_rng(seed).random((n_samples, n_groups)) < 0.5
-    return kept
 
 
 def every(n_groups: int) -> np.ndarray:
@@ -65,6 +60,23 @@ class Boxes(NamedTuple):
         row, column = np.indices((len(self.rows), len(self.columns))).reshape(2, -1)
         both: np.ndarray = np.concatenate([self.rows[row], self.columns[column]], axis=1)
         return both
+
+
+def quarters(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes (n, 4) cut in halves along both axes: their parts (m, 4), and of which each is one.
+
+    What is one pixel high or wide is not cut along that axis, and one pixel has no parts.
+    """
+    found, parent = [], []
+    for i, (top, bottom, left, right) in enumerate(boxes.tolist()):
+        rows = sorted({top, (top + bottom + 1) // 2, bottom})
+        columns = sorted({left, (left + right + 1) // 2, right})
+        if len(rows) + len(columns) > 4:
+            for a, b in itertools.pairwise(rows):
+                for c, d in itertools.pairwise(columns):
+                    found.append((a, b, c, d))
+                    parent.append(i)
+    return np.array(found, dtype=int).reshape(-1, 4), np.array(parent, dtype=int)
 
 
 class Pixels(NamedTuple):
@@ -160,7 +172,7 @@ def coalition_pairs(n_groups: int) -> tuple[np.ndarray, np.ndarray]:
     return half, (n_groups - 1) / (ways[size] * size * (n_groups - size))
 
 
-def drawn_pairs(n_pairs: int, n_groups: int, seed: int) -> np.ndarray:
+def drawn_pairs(n_pairs: int, n_groups: int, seed: int | list[int]) -> np.ndarray:
     """Coalitions (n_pairs, n_groups) drawn with the probability of the Shapley kernel."""
     rng = np.random.default_rng(seed)
     size = np.arange(1, n_groups)

@@ -8,11 +8,11 @@ import numpy as np
 import xarray as xr
 
 from xrxai import patterns, tensors
-from xrxai.explain import Case, explain, settle
 from xrxai.labelled import areas, parts
 from xrxai.labelled import bands as band_groups
 from xrxai.labelled import baseline as baselines
 from xrxai.labelled import segments as segmentation
+from xrxai.road import Case, explain, settle
 from xrxai.spec import Output, spec
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ import xarray as xr
 
 from xrxai import tensors
 from xrxai.errors import ModelError, OptionError, at_least
-from xrxai.explain import Case, explain, settle
 from xrxai.labelled import bands as band_groups
 from xrxai.labelled import baseline as baselines
 from xrxai.labelled import segments as segmentation
+from xrxai.road import Case, explain, settle
 from xrxai.spec import Output, spec
 
 if TYPE_CHECKING:

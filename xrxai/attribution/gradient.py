@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from xrxai import tensors
-from xrxai.explain import explain, settle
+from xrxai.road import explain, settle
 from xrxai.spec import Output, spec
 
 if TYPE_CHECKING:

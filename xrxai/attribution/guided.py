@@ -9,7 +9,7 @@ import xarray as xr
 
 from xrxai import tensors
 from xrxai.errors import note
-from xrxai.explain import explain, settle
+from xrxai.road import explain, settle
 from xrxai.spec import Output, spec
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import xarray as xr
 from xrxai import tensors
 from xrxai.attribution.guided import FAILS_SANITY
 from xrxai.errors import OptionError, at_least, note
-from xrxai.explain import Case, explain, settle
+from xrxai.road import Case, explain, settle
 from xrxai.spec import Output, spec
 
 if TYPE_CHECKING:

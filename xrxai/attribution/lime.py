@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
-from xrxai import patterns, tensors
+from xrxai import designs, patterns, rounds, tensors
 from xrxai.errors import at_least, choice, note, positive
-from xrxai.explain import Case, explain, settle
 from xrxai.labelled import areas, parts
 from xrxai.labelled import bands as band_groups
 from xrxai.labelled import baseline as baselines
 from xrxai.labelled import removal as removals
 from xrxai.labelled import segments as segmentation
+from xrxai.road import Case, explain, settle
 from xrxai.spec import Output, spec
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ _DEFAULT_ALPHA = {"ridge": 1e-6, "lasso": 0.01}
 _PAPERS = (
     "Ribeiro et al. 2016, arXiv:1602.04938",
     "MacKinnon & White 1985, doi:10.1016/0304-4076(85)90158-7",
+    "Plackett & Burman 1946, doi:10.1093/biomet/33.4.305",
 )
 
 
@@ -40,7 +41,10 @@ def lime_spectral(
     *,
     target: str | list[str] | None = None,
     bands: band_groups.Bands = 50.0,
-    n_samples: int = 200,
+    n_samples: rounds.Samples = 200,
+    design: designs.Design = "balanced",
+    tolerance: float | None = None,
+    max_samples: int | None = None,
     baseline: baselines.Baseline = 0.0,
     removal: removals.Removal = "marginal",
     covariance: xr.Dataset | None = None,
@@ -60,9 +64,9 @@ def lime_spectral(
     """
     Effect of every band group on every target's score, by a linear surrogate.
 
-    Band groups are switched to the baseline by independent fair coins; a weighted linear fit
-    of the scores on the coins gives one coefficient per group: the change of the score when
-    the group is there. The same coins serve all samples and targets. Costs `n_samples` + 2
+    Band groups are switched to the baseline by on/off patterns; a weighted linear fit of the
+    scores on the patterns gives one coefficient per group: the change of the score when the
+    group is there. The same patterns serve all samples and targets. Costs `n_samples` + 2
     forward passes per sample for all targets together.
 
     Parameters
@@ -76,8 +80,23 @@ def lime_spectral(
     bands : optional
         Band groups: names, nm ranges, positions, or a width in nm; see `xrxai.band_groups`.
         Default: 50 nm wide. Fewer groups need fewer samples.
-    n_samples : int, default: 200
-        On/off patterns. More narrow the confidence interval, by one over their square root.
+    n_samples : int or "auto", default: 200
+        On/off patterns. More narrow the confidence interval, by one over their square root;
+        ``2**n`` or more for n groups ask every pattern once, and the coefficients are exact.
+        "auto" draws in rounds until each sample has the precision of `tolerance`.
+    design : {"balanced", "paired", "random"}, default: "balanced"
+        How patterns are drawn. "random": by independent fair coins [1]_. "paired": each with its
+        complement, none twice, so that effects of two groups together do not blur those of
+        one. "balanced": besides, any two groups are on together in a quarter of the patterns,
+        as in the two-level designs of Plackett and Burman [4]_ with fold-over, whose rows,
+        columns and signs are drawn. Balanced needs about half of the patterns that random does;
+        pairs make `n_samples` even.
+    tolerance : float, optional
+        With ``n_samples="auto"``: a sample is done when, for every target, the median of its
+        standard errors is at most this share of its largest coefficient. Default: 0.05; half
+        of it costs four times the patterns.
+    max_samples : int, optional
+        With ``n_samples="auto"``: where to stop trying. Default: 4000.
     baseline : optional
         What stands for absence: see `xrxai.baseline`. Default: zero.
     removal : {"marginal", "conditional"}, default: "marginal"
@@ -128,7 +147,8 @@ def lime_spectral(
         ``standard_error``, ``ci_low`` and ``ci_high`` (95 %), in units of the score;
         ``fidelity`` and ``fidelity_heldout`` (target), the weighted R² of the surrogate in
         and out of sample; ``prediction``, ``baseline_prediction`` (every group removed),
-        ``model_evaluations`` and ``group_of_band`` (band). Where a covariance is known,
+        ``model_evaluations`` and ``group_of_band`` (band); with ``n_samples="auto"`` also
+        ``n_samples_used`` and ``converged``. Where a covariance is known,
         ``off_manifold`` (removal): how far the spectra without bands lie from the
         distribution of spectra, in Mahalanobis distance over that of the cube, for either way
         of removing; far above 1 the model was asked about spectra that do not exist.
@@ -141,13 +161,17 @@ def lime_spectral(
     Warns
     -----
     UserWarning
-        There are fewer samples than three times the groups.
+        There are fewer samples than three times the groups, or with ``n_samples="auto"`` some
+        explanations miss the `tolerance`; not for lazy cubes, where ``converged`` says it.
 
     Notes
     -----
-    The interval is that of the sandwich estimator HC3 [2]_: it covers the coefficient that
-    infinitely many patterns would give, also when the model is not linear in them. It says
-    nothing about how well a line describes the model: that is `fidelity_heldout`.
+    The interval is that of a sandwich estimator: HC3 [2]_ of random patterns, CR2 [5]_ of pairs,
+    as the two of a pair are not independent, smaller by the share of all pairs that was asked.
+    It covers the coefficient that all patterns would give, also when the model is not linear in
+    them. It says nothing about how well a line describes the model: that is
+    `fidelity_heldout`, of patterns, or pairs, that the fit has not seen. An interval at which
+    ``n_samples="auto"`` stopped is a little too narrow, as all that stop when they look good.
 
     References
     ----------
@@ -158,15 +182,23 @@ def lime_spectral(
     .. [3] K. Aas, M. Jullum, A. Løland (2021). Explaining individual predictions when features
        are dependent. https://arxiv.org/abs/1903.10464. They draw from the conditional
        distribution; its mean, put into the model, is the same for linear models only.
+    .. [4] R. L. Plackett, J. P. Burman (1946). The design of optimum multifactorial experiments.
+       https://doi.org/10.1093/biomet/33.4.305
+    .. [5] R. M. Bell, D. F. McCaffrey (2002). Bias reduction in standard errors for linear
+       regression with multi-stage samples. Survey Methodology 28(2), 169-181.
     """
     case = settle(cube, model, _lime_spectral, target=target, mask=mask, region=region, per=per)
     groups = parts.of_bands(case.place, bands, overlap, ungrouped)
-    fit = _design(groups.count, "group", n_samples, surrogate, alpha, kernel_width, seed)
+    asked = rounds.settle(
+        n_samples, tolerance, max_samples, least=3, first=designs.first(groups.count)
+    )
+    fit = _fit(groups, asked, design, surrogate, alpha, kernel_width, seed)
     return _explain(
         case,
         fit,
         groups,
         removals.settle(case.place, case.valid, baseline, removal, covariance),
+        asked,
         seed=seed,
         device=device,
         batch_size=batch_size,
@@ -183,7 +215,10 @@ def lime_spatial(
     n_segments: int = 50,
     compactness: float = 1.0,
     patch: int = 14,
-    n_samples: int = 500,
+    n_samples: rounds.Samples = 500,
+    design: designs.Design = "balanced",
+    tolerance: float | None = None,
+    max_samples: int | None = None,
     baseline: baselines.Baseline = 0.0,
     surrogate: Surrogate = "ridge",
     alpha: float | None = None,
@@ -217,8 +252,23 @@ def lime_spatial(
         Weight of space against spectrum in superpixels.
     patch : int, default: 14
         Side of the squares in pixels.
-    n_samples : int, default: 500
-        On/off patterns. More narrow the confidence interval, by one over their square root.
+    n_samples : int or "auto", default: 500
+        On/off patterns. More narrow the confidence interval, by one over their square root;
+        ``2**n`` or more for n segments ask every pattern once, and the coefficients are exact.
+        "auto" draws in rounds until each sample has the precision of `tolerance`.
+    design : {"balanced", "paired", "random"}, default: "balanced"
+        How patterns are drawn. "random": by independent fair coins [1]_. "paired": each with its
+        complement, none twice, so that effects of two segments together do not blur those of
+        one. "balanced": besides, any two segments are on together in a quarter of the patterns,
+        as in the two-level designs of Plackett and Burman [4]_ with fold-over, whose rows,
+        columns and signs are drawn. Balanced needs about half of the patterns that random does;
+        pairs make `n_samples` even.
+    tolerance : float, optional
+        With ``n_samples="auto"``: a sample is done when, for every target, the median of its
+        standard errors is at most this share of its largest coefficient. Default: 0.05; half
+        of it costs four times the patterns.
+    max_samples : int, optional
+        With ``n_samples="auto"``: where to stop trying. Default: 4000.
     baseline : optional
         What stands for absence: see `xrxai.baseline`. Default: zero.
     surrogate : {"ridge", "lasso"}, default: "ridge"
@@ -257,7 +307,8 @@ def lime_spatial(
     Warns
     -----
     UserWarning
-        There are fewer samples than three times the segments.
+        There are fewer samples than three times the segments, or with ``n_samples="auto"`` some
+        explanations miss the `tolerance`; not for lazy cubes, where ``converged`` says it.
 
     References
     ----------
@@ -265,6 +316,10 @@ def lime_spatial(
        https://arxiv.org/abs/1602.04938
     .. [2] J. G. MacKinnon, H. White (1985). Some heteroskedasticity-consistent covariance
        matrix estimators. https://doi.org/10.1016/0304-4076(85)90158-7
+    .. [3] R. M. Bell, D. F. McCaffrey (2002). Bias reduction in standard errors for linear
+       regression with multi-stage samples. Survey Methodology 28(2), 169-181.
+    .. [4] R. L. Plackett, J. P. Burman (1946). The design of optimum multifactorial experiments.
+       https://doi.org/10.1093/biomet/33.4.305
     """
     case = settle(cube, model, _lime_spatial, target=target, mask=mask, region=region)
     regions = parts.of_pixels(
@@ -275,12 +330,16 @@ def lime_spatial(
         compactness=compactness,
         patch=patch,
     )
-    fit = _design(regions.count, "segment", n_samples, surrogate, alpha, kernel_width, seed)
+    asked = rounds.settle(
+        n_samples, tolerance, max_samples, least=3, first=designs.first(regions.count)
+    )
+    fit = _fit(regions, asked, design, surrogate, alpha, kernel_width, seed)
     return _explain(
         case,
         fit,
         regions,
         removals.settle_plain(case.place, case.valid, baseline),
+        asked,
         seed=seed,
         device=device,
         batch_size=batch_size,
@@ -288,38 +347,43 @@ def lime_spatial(
     )
 
 
-def _design(
-    count: int,
-    what: str,
-    n_samples: int,
+def _fit(
+    switched: parts.Parts,
+    asked: rounds.Rounds,
+    design: str,
     surrogate: str,
     alpha: float | None,
     kernel_width: float | None,
     seed: int,
 ) -> dict[str, Any]:
-    """On/off matrix, weights and penalty; refuses what no line can be fitted to."""
-    at_least(n_samples, 3, "n_samples")
+    """On/off patterns of each round, and the penalty; refuses what no line can be fitted to."""
     at_least(seed, 0, "seed")
     choice(surrogate, _DEFAULT_ALPHA, "surrogate")
     default = _DEFAULT_ALPHA[surrogate]
     alpha = default if alpha is None else positive(alpha, "alpha", default, zero=True)
     if kernel_width is not None:
         positive(kernel_width, "kernel_width", 0.25)
-    if n_samples < 3 * count:
+    count, most = switched.count, asked.sizes[-1]
+    sizes = sorted({designs.settle(design, n, count) for n in asked.sizes})
+    drawn = designs.draw(design, sizes, count, seed)
+    if most < 3 * count and drawn[-1].left > 0:
+        name = "n_samples" if asked.tolerance is None else "max_samples"
         note(
-            f"{n_samples} samples for {count} {what}s: the surrogate will fit noise. "
-            f"Type n_samples={3 * count} or more, and trust fidelity_heldout, not fidelity.",
+            f"{most} samples for {count} {switched.dim}s: the surrogate will fit noise. "
+            f"Type {name}={3 * count} or more, and trust fidelity_heldout, not fidelity.",
         )
-    on = patterns.random(n_samples, count, seed)
+    resamples = None
+    if surrogate == "lasso":
+        free = [len(d.on) // (1 + d.paired) for d in drawn]
+        resamples = [patterns.resamples(n, _N_RESAMPLES, seed) for n in free]
     return {
-        "on": on,
-        "weight": patterns.proximity(on, kernel_width),
+        "drawn": drawn,
+        "design": design,
+        "kernel_width": kernel_width,
         "surrogate": surrogate,
         "alpha": alpha,
-        "resamples": patterns.resamples(n_samples, _N_RESAMPLES, seed)
-        if surrogate == "lasso"
-        else None,
-        "kernel_width": kernel_width,
+        "resamples": resamples,
+        "tolerance": asked.tolerance,
     }
 
 
@@ -328,34 +392,42 @@ def _explain(
     fit: dict[str, Any],
     switched: parts.Parts,
     filled: removals.Settled,
+    asked: rounds.Rounds,
     *,
     seed: int,
     device: str | None,
     batch_size: int | None,
     progress: bool,
 ) -> xr.Dataset:
-    width = fit.pop("kernel_width")
-    n_samples = len(fit["on"])
-    return explain(
-        case.giving(filled.outputs),
-        evaluations=n_samples + 2,
+    drawn = fit["drawn"]
+    told = asked.options
+    if asked.tolerance is None:
+        told = {"n_samples": len(drawn[-1].on)}
+    found = explain(
+        case.giving({**filled.outputs, **asked.outputs}),
+        evaluations=len(drawn[-1].on) + 2 if asked.tolerance is None else None,
         inputs={"part": switched.where, **filled.inputs},
-        static={**fit, **filled.static},
+        static={**{k: v for k, v in fit.items() if k != "design"}, **filled.static},
         coords={**switched.coords, **filled.coords},
         extra=switched.extra,
         options={
             **switched.options,
-            "n_samples": n_samples,
+            **told,
+            "design": fit["design"],
+            "exact": drawn[-1].left == 0,
             **filled.options,
             "surrogate": fit["surrogate"],
             "alpha": fit["alpha"],
-            "kernel_width": width,
+            "kernel_width": fit["kernel_width"],
         },
         seed=seed,
         device=device,
         batch_size=batch_size,
         progress=progress,
     )
+    if asked.tolerance is not None and not case.place.lazy:
+        rounds.warn(found, asked.tolerance)
+    return found
 
 
 def _outputs(dim: str) -> dict[str, Output]:
@@ -377,34 +449,43 @@ def _lime(
     *,
     part: Tensor,
     baseline: Tensor,
-    on: np.ndarray,
-    weight: np.ndarray,
+    drawn: list[designs.Drawn],
+    kernel_width: float | None,
     surrogate: str,
     alpha: float,
-    resamples: np.ndarray | None,
+    resamples: list[np.ndarray] | None,
+    tolerance: float | None,
     keep: Tensor | None = None,
     marginal: Rule | None = None,
     gaussian: Gaussian | None = None,
     removal: str = "marginal",
 ) -> dict[str, Tensor]:
-    """part (n or 1, *f), on (m, g), weight (m,) -> attribution (n, target, g) and its errors."""
+    """part (n or 1, *f), patterns of each round -> attribution (n, target, g) and its errors."""
     prediction = score.clean(x)
     fill, each_fill = tensors.perturb.fills(baseline, keep, marginal, gaussian, removal)
-    scores = tensors.perturb.evaluate(score, x, fill, np.vstack([on, on[:1] & False]), part)
-    fit = tensors.surrogate.fit(scores[:, :-1], on, weight, surrogate, alpha, resamples)
-    there = tensors.perturb.present(part, on.shape[1]).expand(x.shape[0], -1)[:, None]
-    each = (fit.coefficient, fit.standard_error, fit.low, fit.high)
-    named = ("attribution", "standard_error", "ci_low", "ci_high")
+    count = drawn[-1].on.shape[1]
+    there = tensors.perturb.present(part, count).expand(x.shape[0], -1)[:, None]
+    weights = [patterns.proximity(d.on, kernel_width) for d in drawn]
+
+    def make(i: Tensor, y: Tensor, _: Tensor, r: int) -> tuple[Tensor, ...]:
+        repeats = None if resamples is None else resamples[r]
+        *each, r2, heldout = tensors.surrogate.fit(
+            y, drawn[r], weights[r], surrogate, alpha, repeats
+        )
+        return *(v.masked_fill(~there[i], np.nan) for v in each), r2, heldout
+
+    found = tensors.until.ask(score, x, fill, part, [d.on for d in drawn], make, tolerance)
     off = {}
     if gaussian is not None:
-        off["off_manifold"] = tensors.perturb.off_manifold(x, each_fill, gaussian, on, part)
+        last = drawn[-1].on
+        off["off_manifold"] = tensors.perturb.off_manifold(x, each_fill, gaussian, last, part)
+    named = ("attribution", "standard_error", "ci_low", "ci_high", "fidelity", "fidelity_heldout")
     return {
         **off,
-        **{k: v.masked_fill(~there, np.nan) for k, v in zip(named, each, strict=True)},
-        "fidelity": fit.r2,
-        "fidelity_heldout": fit.heldout,
+        **dict(zip(named, found.made, strict=True)),
+        **found.told(tolerance),
         "prediction": prediction,
-        "baseline_prediction": scores[:, -1],
+        "baseline_prediction": found.nothing,
     }
 
 

@@ -13,9 +13,9 @@ from xrxai import patterns, tensors
 from xrxai.attribution.gradient import _input_x_gradient, _saliency
 from xrxai.attribution.integrated import _integrated_gradients
 from xrxai.errors import at_least, choice
-from xrxai.explain import Case, explain, settle
 from xrxai.labelled import baseline as baselines
 from xrxai.labelled import noise as levels
+from xrxai.road import Case, explain, settle
 from xrxai.spec import Output, spec
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ import numpy as np
 import xarray as xr
 
 from xrxai import patterns, tensors
-from xrxai.errors import OptionError, choice
-from xrxai.explain import Case, explain, settle
+from xrxai.errors import OptionError, at_least, choice, positive
 from xrxai.labelled import areas, windows
 from xrxai.labelled import baseline as baselines
 from xrxai.labelled import removal as removals
+from xrxai.road import Case, explain, settle
 from xrxai.spec import Output, spec
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from xrxai.model import Model
     from xrxai.tensors.score import Score
 
+_SHARE = 0.8
 _PAPER = ("Zeiler & Fergus 2013, arXiv:1311.2901",)
 
 
@@ -184,6 +185,8 @@ def occlusion_spatial(
     target: str | list[str] | None = None,
     window: int | tuple[int, int] = 16,
     stride: int | tuple[int, int] | None = None,
+    refine: int = 0,
+    share: float | None = None,
     baseline: baselines.Baseline = 0.0,
     mask: xr.DataArray | np.ndarray | None = None,
     region: Any = None,
@@ -209,6 +212,15 @@ def occlusion_spatial(
     stride : int or (int, int), optional
         Step between windows. Default: half the window. There are
         ``ceil((n - window) / stride) + 1`` of them per axis, the last one cut at the edge.
+    refine : int, default: 0
+        Times to halve the windows that matter, in height and width: a screening. Windows lie
+        side by side then, and each pixel gets the effect of the smallest one that was asked
+        there. That is another number than with windows of one size: an effect of few pixels
+        beside effects of many, and what matters only together with its surroundings is not
+        followed. Each level costs up to four passes per window that is halved.
+    share : float, optional
+        With `refine`: windows are halved that together make up this share of the absolute
+        effects of their level, for any target. Larger follows more. Default: 0.8.
     baseline : optional
         What stands for absence: see `xrxai.baseline`. Default: zero.
     mask : bool DataArray or array, (y, x), optional
@@ -229,7 +241,9 @@ def occlusion_spatial(
         minus score without the window, NaN where none does; ``window_effect``
         (target, window), that difference itself, with the half-open ranges of rows and columns
         ``window_row_start`` ... ``window_column_stop``; ``prediction`` and
-        ``model_evaluations``.
+        ``model_evaluations``. With `refine`, ``attribution`` is the effect of the smallest
+        window at a pixel, ``window_effect`` is NaN for windows that were not asked, and
+        ``window_level`` (window) says how often a window was halved.
 
     Raises
     ------
@@ -241,6 +255,18 @@ def occlusion_spatial(
     .. [1] M. D. Zeiler, R. Fergus (2013). Visualizing and understanding convolutional networks.
        https://arxiv.org/abs/1311.2901
     """
+    if at_least(refine, 0, "refine") or share is not None:
+        return _screened(
+            settle(cube, model, _screening, target=target, mask=mask, region=region),
+            window,
+            stride,
+            refine,
+            share,
+            baseline,
+            device=device,
+            batch_size=batch_size,
+            progress=progress,
+        )
     case = settle(cube, model, _occlusion_spatial, target=target, mask=mask, region=region)
     found = windows.over_pixels(case.place, window, stride)
     boxes = found.pattern.boxes
@@ -282,6 +308,87 @@ def _occlusion_spatial(
     effect = (prediction[:, None] - scores).transpose(1, 2)
     return {
         "attribution": tensors.perturb.mean_over_boxes(effect, each, tuple(x.shape[-2:])),
+        "window_effect": effect,
+        "prediction": prediction,
+    }
+
+
+def _screened(
+    case: Case,
+    window: Any,
+    stride: Any,
+    refine: int,
+    share: float | None,
+    baseline: baselines.Baseline,
+    *,
+    device: str | None,
+    batch_size: int | None,
+    progress: bool,
+) -> xr.Dataset:
+    """Occlusion by windows that are halved where they matter."""
+    if not refine:
+        raise OptionError(
+            f"share={share!r} says which windows are halved, and refine=0 halves none; type "
+            f"refine=1 or more, or leave out share=."
+        )
+    if stride is not None:
+        raise OptionError(
+            f"stride={stride!r} and refine={refine} came together, and windows that are halved "
+            f"lie side by side; leave out one of them."
+        )
+    share = _SHARE if share is None else positive(share, "share", _SHARE)
+    if share > 1:
+        raise OptionError(f"share={share:g} is more than all; type a share of at most 1.")
+    found = windows.over_pixels(case.place, window, window)
+    boxes = found.pattern.boxes
+    levels = [(boxes, np.zeros(len(boxes), dtype=int))]
+    while len(levels) <= refine and len(levels[-1][0]):
+        levels.append(patterns.quarters(levels[-1][0]))
+    each = np.concatenate([boxes for boxes, _ in levels])
+    about = {"long_name": "times a window was halved", "units": "1"}
+    level = np.repeat(np.arange(len(levels)), [len(boxes) for boxes, _ in levels])
+    return explain(
+        case,
+        evaluations=None,
+        inputs={"baseline": baselines.settle(case.place, baseline, case.valid)},
+        static={"levels": levels, "share": share},
+        coords={**windows.pixel_coords(each), "window_level": ("window", level, about)},
+        options={
+            "window": list(found.window),
+            "refine": refine,
+            "share": share,
+            "baseline": baselines.describe(baseline),
+        },
+        device=device,
+        batch_size=batch_size,
+        progress=progress,
+    )
+
+
+@spec(
+    {
+        "attribution": Output(("target", "y", "x"), "loss of score, of the smallest window"),
+        "window_effect": Output(("target", "window"), "loss of score without the window"),
+    },
+    needs="forward",
+    spatial=True,
+    references=_PAPER,
+    method="occlusion_spatial",
+)
+def _screening(
+    x: Tensor,
+    score: Score,
+    *,
+    baseline: Tensor,
+    levels: list[tuple[np.ndarray, np.ndarray]],
+    share: float,
+) -> dict[str, Tensor]:
+    """Boxes and their parts -> attribution (n, target, y, x), window_effect (n, target, window)."""
+    prediction = score.clean(x)
+    effect = tensors.screen.effects(score, x, baseline, prediction, levels, share)
+    each = np.concatenate([boxes for boxes, _ in levels])
+    return {
+        "attribution": tensors.screen.finest(effect, each, tuple(x.shape[-2:])),
         "window_effect": effect,
         "prediction": prediction,
     }

@@ -9,10 +9,10 @@ import xarray as xr
 
 from xrxai import patterns, tensors
 from xrxai.errors import OptionError, at_least
-from xrxai.explain import explain, settle
 from xrxai.labelled import areas, parts
 from xrxai.labelled import baseline as baselines
 from xrxai.labelled import hierarchy as trees
+from xrxai.road import explain, settle
 from xrxai.spec import BASELINE_PREDICTION, Output, spec
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ import xarray as xr
 
 from xrxai import patterns, tensors
 from xrxai.errors import BandError, ModelError, OptionError, at_least, choice, positive
-from xrxai.explain import Case, explain, settle
 from xrxai.labelled import background as backgrounds
 from xrxai.labelled import baseline as baselines
+from xrxai.road import Case, explain, settle
 from xrxai.spec import BASELINE_PREDICTION, COMPLETENESS_GAP, Output, Tiles, spec
 
 if TYPE_CHECKING:

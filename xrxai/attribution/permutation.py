@@ -9,9 +9,9 @@ import xarray as xr
 
 from xrxai import patterns, tensors
 from xrxai.errors import CubeError, at_least
-from xrxai.explain import Case, explain, settle
 from xrxai.labelled import bands as band_groups
 from xrxai.labelled import parts
+from xrxai.road import Case, explain, settle
 from xrxai.spec import Output, spec
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ import xarray as xr
 
 from xrxai import tensors
 from xrxai.errors import BaselineError, at_least, choice
-from xrxai.explain import Case, explain, settle
 from xrxai.labelled import bands as band_groups
 from xrxai.labelled import baseline as baselines
 from xrxai.labelled import pool
+from xrxai.road import Case, explain, settle
 from xrxai.spec import BASELINE_PREDICTION, Output, spec
 
 if TYPE_CHECKING:

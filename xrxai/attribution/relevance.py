@@ -9,8 +9,8 @@ import xarray as xr
 
 from xrxai import tensors
 from xrxai.errors import ModelError, positive
-from xrxai.explain import Case, explain, settle
 from xrxai.labelled import baseline as baselines
+from xrxai.road import Case, explain, settle
 from xrxai.spec import BASELINE_PREDICTION, COMPLETENESS_GAP, Output, spec
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import xarray as xr
 
 from xrxai import patterns, tensors
 from xrxai.errors import OptionError, SegmentError, at_least, pair, positive
-from xrxai.explain import explain, settle
 from xrxai.labelled import baseline as baselines
+from xrxai.road import explain, settle
 from xrxai.spec import Output, spec
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from xrxai import patterns, tensors
+from xrxai import patterns, rounds, tensors
 from xrxai.errors import at_least, note
-from xrxai.explain import Case, explain, settle
 from xrxai.labelled import areas, parts
 from xrxai.labelled import bands as band_groups
 from xrxai.labelled import baseline as baselines
 from xrxai.labelled import segments as segmentation
+from xrxai.road import Case, explain, settle
 from xrxai.spec import BASELINE_PREDICTION, Output, spec
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ def kernel_shap_spectral(
     *,
     target: str | list[str] | None = None,
     bands: band_groups.Bands = 50.0,
-    n_samples: int | None = None,
+    n_samples: rounds.Samples | None = None,
+    tolerance: float | None = None,
+    max_samples: int | None = None,
     baseline: baselines.Baseline = 0.0,
     overlap: band_groups.Overlap = "first",
     ungrouped: band_groups.Ungrouped = "fixed",
@@ -66,11 +68,18 @@ def kernel_shap_spectral(
     bands : optional
         Band groups: names, nm ranges, positions, or a width in nm; see `xrxai.band_groups`.
         Default: 50 nm wide. Up to 12 groups are exact by default.
-    n_samples : int, optional
+    n_samples : int or "auto", optional
         Coalitions to draw, an even number as they come in complementary pairs, besides "none"
         and "all"; with ``2**n`` or more for n groups every one is evaluated and the values are
-        exact. More narrow the standard error, by one over their square root. Default: exact up
-        to 12 groups, else ``2048 + 2 n``.
+        exact. More narrow the standard error, by one over their square root. "auto" draws in
+        rounds until each sample has the precision of `tolerance`. Default: exact up to 12
+        groups, else ``2048 + 2 n``.
+    tolerance : float, optional
+        With ``n_samples="auto"``: a sample is done when, for every target, the median of its
+        standard errors is at most this share of its largest value. Default: 0.05; half of it
+        costs four times the coalitions.
+    max_samples : int, optional
+        With ``n_samples="auto"``: where to stop trying. Default: 4000.
     baseline : optional
         What stands for absence: see `xrxai.baseline`. Default: zero.
     overlap : {"first", "error", "split"}, default: "first"
@@ -102,7 +111,8 @@ def kernel_shap_spectral(
         ``standard_error``, ``ci_low`` and ``ci_high`` (95 %; both ends are the value itself
         where every coalition was evaluated), in units of the score; ``completeness_gap``
         (target), zero up to rounding; ``prediction``, ``baseline_prediction`` (every group
-        removed), ``model_evaluations`` and ``group_of_band`` (band).
+        removed), ``model_evaluations`` and ``group_of_band`` (band); with ``n_samples="auto"``
+        also ``n_samples_used`` and ``converged``.
 
     Raises
     ------
@@ -112,7 +122,8 @@ def kernel_shap_spectral(
     Warns
     -----
     UserWarning
-        There are fewer samples than four times the groups.
+        There are fewer samples than four times the groups, or with ``n_samples="auto"`` some
+        explanations miss the `tolerance`; not for lazy cubes, where ``converged`` says it.
 
     Notes
     -----
@@ -141,7 +152,7 @@ def kernel_shap_spectral(
         case,
         groups,
         baseline,
-        n_samples,
+        (n_samples, tolerance, max_samples),
         seed=seed,
         device=device,
         batch_size=batch_size,
@@ -158,7 +169,9 @@ def kernel_shap_spatial(
     n_segments: int = 50,
     compactness: float = 1.0,
     patch: int = 14,
-    n_samples: int | None = None,
+    n_samples: rounds.Samples | None = None,
+    tolerance: float | None = None,
+    max_samples: int | None = None,
     baseline: baselines.Baseline = 0.0,
     seed: int = 0,
     mask: xr.DataArray | np.ndarray | None = None,
@@ -189,11 +202,18 @@ def kernel_shap_spatial(
         Weight of space against spectrum in superpixels; larger makes rounder ones.
     patch : int, default: 14
         Side of the squares in pixels.
-    n_samples : int, optional
+    n_samples : int or "auto", optional
         Coalitions to draw, an even number as they come in complementary pairs, besides "none"
         and "all"; with ``2**n`` or more for n segments every one is evaluated and the values are
-        exact. More narrow the standard error, by one over their square root. Default: exact up
-        to 12 segments, else ``2048 + 2 n``.
+        exact. More narrow the standard error, by one over their square root. "auto" draws in
+        rounds until each sample has the precision of `tolerance`. Default: exact up to 12
+        segments, else ``2048 + 2 n``.
+    tolerance : float, optional
+        With ``n_samples="auto"``: a sample is done when, for every target, the median of its
+        standard errors is at most this share of its largest value. Default: 0.05; half of it
+        costs four times the coalitions.
+    max_samples : int, optional
+        With ``n_samples="auto"``: where to stop trying. Default: 4000.
     baseline : optional
         What stands for absence: see `xrxai.baseline`. Default: zero.
     seed : int, default: 0
@@ -223,7 +243,8 @@ def kernel_shap_spatial(
     Warns
     -----
     UserWarning
-        There are fewer samples than four times the segments.
+        There are fewer samples than four times the segments, or with ``n_samples="auto"`` some
+        explanations miss the `tolerance`; not for lazy cubes, where ``converged`` says it.
 
     References
     ----------
@@ -247,7 +268,7 @@ def kernel_shap_spatial(
         case,
         regions,
         baseline,
-        n_samples,
+        (n_samples, tolerance, max_samples),
         seed=seed,
         device=device,
         batch_size=batch_size,
@@ -259,18 +280,19 @@ def _explained(
     case: Case,
     switched: parts.Parts,
     baseline: baselines.Baseline,
-    n_samples: int | None,
+    samples: tuple[rounds.Samples | None, float | None, int | None],
     *,
     seed: int,
     device: str | None,
     batch_size: int | None,
     progress: bool,
 ) -> xr.Dataset:
-    coalitions = _coalitions(switched.count, switched.dim, n_samples, seed)
-    n_pairs = len(coalitions["half"])
-    return explain(
-        case,
-        evaluations=2 * n_pairs + 2,
+    coalitions, asked = _coalitions(switched.count, switched.dim, samples, seed)
+    n_pairs = len(coalitions["half"][-1])
+    told = {"n_samples": 2 * n_pairs} if asked.tolerance is None else asked.options
+    found = explain(
+        case.giving(asked.outputs),
+        evaluations=2 * n_pairs + 2 if asked.tolerance is None else None,
         inputs={
             "part": switched.where,
             "baseline": baselines.settle(case.place, baseline, case.valid),
@@ -280,7 +302,7 @@ def _explained(
         extra=switched.extra,
         options={
             **switched.options,
-            "n_samples": 2 * n_pairs,
+            **told,
             "exact": coalitions["exact"],
             "baseline": baselines.describe(baseline),
         },
@@ -289,27 +311,41 @@ def _explained(
         batch_size=batch_size,
         progress=progress,
     )
+    if asked.tolerance is not None and not case.place.lazy:
+        rounds.warn(found, asked.tolerance)
+    return found
 
 
-def _coalitions(count: int, what: str, n_samples: int | None, seed: int) -> dict[str, Any]:
-    """One coalition of each pair, their weights, and whether these are all."""
+def _coalitions(
+    count: int,
+    what: str,
+    samples: tuple[rounds.Samples | None, float | None, int | None],
+    seed: int,
+) -> tuple[dict[str, Any], rounds.Rounds]:
+    """One coalition of each pair, of each round, their weights, and whether these are all."""
     at_least(seed, 0, "seed")
-    if n_samples is not None:
-        at_least(n_samples, 2, "n_samples")
-        exact = n_samples >= 2**count
-    else:
-        exact = count <= _EXACT_UP_TO
-        n_samples = 2048 + 2 * count
-    if exact:
+    n_samples, tolerance, max_samples = samples
+    if n_samples is None:
+        n_samples = 2**count if count <= _EXACT_UP_TO else 2048 + 2 * count
+    asked = rounds.settle(n_samples, tolerance, max_samples, least=2, first=4 * (count + 8))
+    most = asked.sizes[-1]
+    few = 1 if asked.tolerance is None else 2  # rounds: rather all than a draw of nearly all
+    if few * asked.sizes[0] >= 2**count:
         half, weight = patterns.coalition_pairs(count)
-        return {"half": half, "weight": weight, "exact": True}
-    if n_samples < 4 * count:
+        static = {"half": [half], "weight": weight, "exact": True}
+        return {**static, "tolerance": asked.tolerance}, asked
+    if most < 4 * count:
+        name = "n_samples" if asked.tolerance is None else "max_samples"
         note(
-            f"{n_samples} samples for {count} {what}s: the shares will be noise. "
-            f"Type n_samples={4 * count} or more, and mind standard_error."
+            f"{most} samples for {count} {what}s: the shares will be noise. "
+            f"Type {name}={4 * count} or more, and mind standard_error."
         )
-    half = patterns.drawn_pairs(-(-n_samples // 2), count, seed)
-    return {"half": half, "weight": np.ones(len(half)), "exact": False}
+    drawn = [np.zeros((0, count), dtype=bool)]
+    for k, n in enumerate(sorted({min(n, 2**count) for n in asked.sizes})):
+        more = patterns.drawn_pairs(-(-n // 2) - len(drawn[-1]), count, [seed, k] if k else seed)
+        drawn.append(np.vstack([drawn[-1], more]))
+    static = {"half": drawn[1:], "weight": np.ones(len(drawn[-1])), "exact": False}
+    return {**static, "tolerance": asked.tolerance}, asked
 
 
 def _outputs(dim: str) -> dict[str, Output]:
@@ -330,24 +366,28 @@ def _kernel_shap(
     *,
     part: Tensor,
     baseline: Tensor,
-    half: np.ndarray,
+    half: list[np.ndarray],
     weight: np.ndarray,
     exact: bool,
+    tolerance: float | None,
 ) -> dict[str, Tensor]:
-    """part (n or 1, *f), half (pair, g) -> attribution (n, target, g) and its errors."""
+    """part (n or 1, *f), half (pair, g) of each round -> attribution (n, target, g), its errors."""
     prediction = score.clean(x)
-    there = tensors.perturb.present(part, half.shape[1]).expand(x.shape[0], -1)
-    on = np.vstack([half, ~half, np.zeros_like(half, shape=(1, half.shape[1]))])
-    fit = tensors.shapley.fitted(
-        tensors.perturb.sweep(score, x, baseline, on, part), prediction, there, half, weight, exact
-    )
-    each = (fit.value, fit.standard_error, fit.low, fit.high)
+    there = tensors.perturb.present(part, half[-1].shape[1]).expand(x.shape[0], -1)
+    on = [np.stack([h, ~h], axis=1).reshape(-1, h.shape[1]) for h in half]
+    fits = [tensors.shapley.Fitted(h, weight[: len(h)], exact) for h in half]
+
+    def make(i: Tensor, y: Tensor, nothing: Tensor, r: int) -> tuple[Tensor, ...]:
+        return fits[r](y, prediction[i].double() - nothing.double(), there[i])
+
+    found = tensors.until.ask(score, x, baseline, part, on, make, tolerance)
     named = ("attribution", "standard_error", "ci_low", "ci_high")
     return {
-        **dict(zip(named, each, strict=True)),
-        "completeness_gap": fit.value.nansum(2) - (prediction.double() - fit.nothing),
+        **dict(zip(named, found.made, strict=True)),
+        **found.told(tolerance),
+        "completeness_gap": found.made[0].nansum(2) - (prediction.double() - found.nothing),
         "prediction": prediction,
-        "baseline_prediction": fit.nothing,
+        "baseline_prediction": found.nothing,
     }
 
 

@@ -11,9 +11,9 @@ import xarray as xr
 
 from xrxai import tensors
 from xrxai.errors import BandError, ModelError, OptionError
-from xrxai.explain import Case, explain, settle
 from xrxai.labelled import background as backgrounds
 from xrxai.labelled import baseline as baselines
+from xrxai.road import Case, explain, settle
 from xrxai.spec import COMPLETENESS_GAP, Output, spec
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ import xarray as xr
 from xrxai import patterns, tensors
 from xrxai.attribution.noise import Of, Statistic, _check, _explain
 from xrxai.errors import OptionError, at_least, choice, positive
-from xrxai.explain import Case, settle
 from xrxai.labelled import bands as band_groups
 from xrxai.labelled import baseline as baselines
+from xrxai.road import Case, settle
 from xrxai.spec import Output, spec
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         greedy,
         hooks,
         integrate,
+        known,
         memory,
         paths,
         perturb,
@@ -24,9 +25,11 @@ if TYPE_CHECKING:
         run,
         running,
         score,
+        screen,
         seam,
         shapley,
         surrogate,
+        until,
     )
 
 __all__ = [
@@ -37,6 +40,7 @@ __all__ = [
     "greedy",
     "hooks",
     "integrate",
+    "known",
     "memory",
     "paths",
     "perturb",
@@ -47,9 +51,11 @@ __all__ = [
     "run",
     "running",
     "score",
+    "screen",
     "seam",
     "shapley",
     "surrogate",
+    "until",
 ]
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from xrxai.errors import ModelError
+from xrxai.tensors.known import recall
 from xrxai.tensors.run import Runner, batches
 
 
@@ -91,7 +92,13 @@ class Score:
 
     def clean(self, x: Tensor) -> Tensor:
         """Scores (n, target) of the samples themselves."""
-        return self.plain(x, clean=True)
+
+        def asked() -> tuple[Tensor, Tensor | None, Tensor | None, dict[str, Tensor]]:
+            return self.plain(x, clean=True), self._gate, self.pixels, dict(self.inside)
+
+        s, self._gate, self.pixels, inside = recall(self, "clean", x, (self.weight,), asked)
+        self.inside |= inside
+        return s
 
     def plain(self, x: Tensor, clean: bool = False) -> Tensor:
         """Scores (n, target) of one variant per sample, batched, without gradients."""
@@ -104,7 +111,20 @@ class Score:
         """Scores (n, target) of where the ways of the samples start."""
         with torch.no_grad():
             rows = batches(x.shape[0], self.batch(x), x.device)
-            return torch.cat([self.begins(x[i], i) for i in rows])
+            return torch.cat([self.start(x[i], i) for i in rows])
+
+    def start(self, x: Tensor, of: Tensor) -> Tensor:
+        """The same of a batch of them."""
+        besides = tuple(None if t is None else t[of] for t in (self.weight, self._gate))
+
+        def asked() -> tuple[Tensor, Tensor | None]:
+            with torch.no_grad():
+                return self.begins(x, of), self._last
+
+        s, self._last = recall(self, "start", x, besides, asked)
+        if self.core is not None and self._last is not None:
+            self._into("baseline_prediction", of, self._last)
+        return s
 
     def begins(self, x: Tensor, of: Tensor, share: Tensor | None = None) -> Tensor:
         """Scores (n, target) of starts of the samples `of`, noted; of several each has a share."""

@@ -11,16 +11,6 @@ from scipy import special  # not stats, whose import takes a quarter of a second
 from torch import Tensor
 
 
-class Values(NamedTuple):
-    """value, standard_error, low, high: (n, target, group); nothing: v(none), (n, target)."""
-
-    value: Tensor
-    standard_error: Tensor
-    low: Tensor
-    high: Tensor
-    nothing: Tensor
-
-
 class Plan(NamedTuple):
     """What the coalitions alone settle, for the groups that a sample has."""
 
@@ -30,43 +20,42 @@ class Plan(NamedTuple):
     last: Tensor  # (pair,)
 
 
-def fitted(
-    scores: Iterable[tuple[Tensor, Tensor]],
-    everything: Tensor,
-    there: Tensor,
-    half: np.ndarray,
-    weight: np.ndarray,
-    exact: bool,
-    level: float = 0.95,
-) -> Values:
-    """Shapley values of the groups of every sample, some samples at a time, in float64.
+class Fitted:
+    """Shapley values of the groups that each sample has, from one set of coalitions.
 
-    `scores` yields samples i and their scores (i, 2 pairs + 1, target): the coalitions `half`
-    (pair, g), their complements, "none". everything = v(all) (n, target); there (n, g) bool: a
-    group that a sample has not gets NaN and no share; weight (pair,).
+    half (pair, g) are coalitions, weight (pair,) theirs; exact: they are all there are.
     """
-    n, g = there.shape
-    k = everything.shape[1]
-    each = everything.new_full((4, n, k, g), torch.nan, dtype=torch.float64)
-    nothing = torch.empty_like(everything)
-    on, share = (torch.tensor(a, dtype=torch.float64, device=there.device) for a in (half, weight))
-    plans: dict[tuple[bool, ...], Plan] = {}
-    for i, s in scores:
-        nothing[i] = s[:, -1]
-        gain = everything[i].double() - s[:, -1].double()
-        for row in torch.unique(there[i], dim=0):
+
+    def __init__(self, half: np.ndarray, weight: np.ndarray, exact: bool) -> None:
+        self._half, self._weight, self._exact = half, weight, exact
+        self._plans: dict[tuple[bool, ...], Plan] = {}
+
+    def __call__(
+        self, y: Tensor, gain: Tensor, there: Tensor, level: float = 0.95
+    ) -> tuple[Tensor, ...]:
+        """Values, errors and both ends of the intervals: each (n, target, g), float64.
+
+        y (n, 2 pairs, target): a coalition, its complement, and so on; gain = v(all) - v(none)
+        (n, target); there (n, g) bool: a group that a sample has not gets NaN and no share.
+        """
+        n, g = there.shape
+        each = y.new_full((4, n, y.shape[2], g), torch.nan, dtype=torch.float64)
+        for row in torch.unique(there, dim=0):
             if not bool(row.any()):
                 continue
             key = tuple(row.tolist())
-            if key not in plans:
-                plans[key] = plan(on[:, row], share)
-            same = (there[i] == row).all(1)
-            found = solve(plans[key], s[same, :-1].double(), gain[same], exact, level)
-            block = each.new_full((4, int(same.sum()), k, g), torch.nan)
+            if key not in self._plans:
+                half, weight = (
+                    torch.tensor(a, dtype=torch.float64, device=y.device)
+                    for a in (self._half, self._weight)
+                )
+                self._plans[key] = plan(half[:, row], weight)
+            same = (there == row).all(1)
+            found = solve(self._plans[key], y[same].double(), gain[same], self._exact, level)
+            block = each.new_full((4, int(same.sum()), y.shape[2], g), torch.nan)
             block[..., row] = torch.stack(found)
-            each[:, i[same]] = block
-    value, error, low, high = each
-    return Values(value, error, low, high, nothing)
+            each[:, same] = block
+        return tuple(each)
 
 
 def plan(on: Tensor, weight: Tensor) -> Plan:
@@ -88,11 +77,12 @@ def plan(on: Tensor, weight: Tensor) -> Plan:
 def solve(plan: Plan, y: Tensor, gain: Tensor, exact: bool, level: float) -> tuple[Tensor, ...]:
     """Values, errors and both ends of the intervals, each (n, target, g).
 
-    y (n, 2 pairs, target), gain = v(all) - v(none) (n, target), float64. Errors are HC3
-    (MacKinnon & White 1985) over the pairs, which are what is drawn; zero when exact.
+    y (n, 2 pairs, target), each beside its complement, gain = v(all) - v(none) (n, target),
+    float64. Errors are HC3 (MacKinnon & White 1985) over the pairs, which are what is drawn;
+    zero when exact.
     """
     n_pairs, g = plan.design.shape[0], plan.design.shape[1] + 1
-    answer = (y[:, :n_pairs] - y[:, n_pairs:]) / 2 - plan.last[:, None] * gain[:, None]
+    answer = (y[:, 0::2] - y[:, 1::2]) / 2 - plan.last[:, None] * gain[:, None]
     value = torch.einsum("gp,npk->nkg", plan.project, answer)
     value[..., -1] += gain
     freedom = n_pairs - (g - 1)

@@ -9,6 +9,7 @@ import torch
 from scipy import special  # not stats, whose import takes a quarter of a second
 from torch import Tensor
 
+from xrxai.designs import Drawn
 from xrxai.tensors.run import batches
 
 # Sweeps at most, and the change at which they end: intervals and held-out residuals need fewer
@@ -31,7 +32,7 @@ class Fit(NamedTuple):
 
 def fit(
     y: Tensor,
-    on: np.ndarray,
+    drawn: Drawn,
     weight: np.ndarray,
     surrogate: str,
     alpha: float,
@@ -42,53 +43,98 @@ def fit(
     def exact(array: np.ndarray) -> Tensor:
         return torch.as_tensor(array, dtype=torch.float64, device=y.device)
 
-    design, share = exact(on), exact(weight)
-    repeats = None if resamples is None else exact(resamples)
-    columns = y.shape[2] * max(on.shape[0], 0 if repeats is None else len(repeats) * on.shape[1])
+    design, share = exact(drawn.on), exact(weight)
+    rows = 2 if drawn.paired else 1
+    repeats = None if resamples is None else exact(np.repeat(resamples, rows, axis=1))
+    wide = max(drawn.on.shape[0], 0 if repeats is None else len(repeats) * drawn.on.shape[1])
     parts = []
-    for i in batches(len(y), _FIT_VALUES // columns, y.device):
+    for i in batches(len(y), _FIT_VALUES // (y.shape[2] * wide), y.device):
         some = y[i].double()
         if repeats is None:
-            parts.append(ridge(design, share, some, alpha))
+            parts.append(ridge(design, share, some, alpha, rows, drawn.left))
         else:
-            parts.append(lasso(design, share, some, alpha, repeats))
+            parts.append(lasso(design, share, some, alpha, repeats, rows, drawn.left))
     return Fit(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
-def ridge(on: Tensor, weight: Tensor, y: Tensor, alpha: float, level: float = 0.95) -> Fit:
+def ridge(
+    on: Tensor,
+    weight: Tensor,
+    y: Tensor,
+    alpha: float,
+    rows: int = 1,
+    left: float = 1.0,
+    level: float = 0.95,
+) -> Fit:
     """Weighted ridge: on (m, g), weight (m,), y (n, m, target), all float64.
 
-    Minimises ``sum w (y - b0 - on b)^2 / sum w + alpha |b|^2``. Errors are the sandwich
-    estimate HC3 (MacKinnon & White 1985): the true answer is not linear in the pattern, so
-    residuals are no homogeneous noise. The held-out residuals are leave-one-out, exact.
+    Minimises ``sum w (y - b0 - on b)^2 / sum w + alpha |b|^2``. The true answer is not linear in
+    the pattern, so residuals are no homogeneous noise: errors are the sandwich estimate HC3
+    (MacKinnon & White 1985) of single rows. Pairs of rows are clusters, and their estimate is CR2
+    (Bell & McCaffrey 2002), times the share of pairs that are left to be drawn (Cochran 1977,
+    section 2.6): HC3 of pairs covered 98-99 % where 95 % were asked. The held-out residuals are
+    those of each row or pair in the fit without it, exact.
     """
     m, g = on.shape
     design = torch.cat([torch.ones_like(on[:, :1]), on], dim=1)
     share = weight / weight.sum()
+    root = share.sqrt()[:, None]
     normal = (design * share[:, None]).T @ design
     normal[range(1, g + 1), range(1, g + 1)] += alpha
-    project = torch.linalg.pinv(normal, hermitian=True) @ (design * share[:, None]).T
-    leverage = (project.T * design).sum(1).clamp(max=1 - 1e-12)
-    beta = torch.einsum("pm,nmk->nkp", project, y)
-    residual = y - torch.einsum("mp,nkp->nmk", design, beta)
-    left_out = residual / (1 - leverage)[:, None]
-    variance = torch.einsum("pm,nmk->nkp", project[1:] ** 2, left_out**2)
-    coefficient, error = beta[..., 1:], variance.sqrt()
-    freedom = m - g - 1
-    if freedom < 1:
+    project = torch.linalg.pinv(normal, hermitian=True) @ (design * root).T
+    beta = torch.einsum("pm,nmk->nkp", project, y * root)
+    residual = (y - torch.einsum("mp,nkp->nmk", design, beta)) * root
+    *apart, known = _apart((design * root).unflatten(0, (-1, rows)), project, rows)
+    spread, left_out = (
+        torch.einsum("cij,ncjk->ncik", a, residual.unflatten(1, (-1, rows))).flatten(1, 2)
+        for a in apart
+    )
+    moved = torch.einsum("pci,pcj->pcij", *[project[1:].unflatten(1, (-1, rows))] * 2)
+    both = torch.einsum("ncik,ncjk->nkcij", *[spread.unflatten(1, (-1, rows))] * 2)
+    variance = torch.einsum("pm,nkm->nkp", moved.flatten(1), both.flatten(2)).clamp(min=0)
+    coefficient, error = beta[..., 1:], (variance * left).sqrt()
+    freedom = m // rows - g - 1
+    if freedom < 1 and left > 0:
         error = torch.full_like(error, torch.nan)
     reach = error * float(special.stdtrit(max(freedom, 1), 0.5 + level / 2))
     mean = torch.einsum("m,nmk->nk", share, y)
-    total = y - mean[:, None]
-    still = ~_varies(y, torch.einsum("m,nmk->nk", share, total**2).sqrt())
+    total = (y - mean[:, None]) * root
+    still = ~_varies(y, total.square().sum(1).sqrt())
     return Fit(
         coefficient,
         error,
         coefficient - reach,
         coefficient + reach,
-        _r2(residual, total, share, still),
-        _r2(left_out, total / (1 - share)[:, None], share, still),
+        _r2(residual, total, still),
+        _r2(left_out, _without(total, root, rows), still | ~known),
     )
+
+
+def _apart(design: Tensor, project: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor]:
+    """What makes of residuals those that count for the spread, and held-out ones: (c, rows, rows).
+
+    Powers of I - H, the rest that a cluster has in its own fit: -1/2 is CR2, and -1, which is the
+    held-out residual, HC3. design (c, rows, 1 + g), both times the roots of the weights. And
+    whether there is a fit without any of the clusters.
+    """
+    hat = torch.einsum("cip,pcj->cij", design, project.unflatten(1, (-1, rows)))
+    rest = torch.eye(rows, dtype=hat.dtype, device=hat.device) - (hat + hat.mT) / 2
+    value, turn = torch.linalg.eigh(rest)
+    known = value.min() > 1e-9
+    value = value.clamp(min=1e-12)[:, None]
+    held = (turn / value) @ turn.mT
+    return held if rows == 1 else (turn / value.sqrt()) @ turn.mT, held, known
+
+
+def _without(total: Tensor, root: Tensor, rows: int) -> Tensor:
+    """Distances from the mean without the row or pair itself: all times the roots of the weights.
+
+    total (n, m, target), root (m, 1).
+    """
+    own = (total * root).unflatten(1, (-1, rows)).sum(2)
+    rest = 1 - root.square().view(-1, rows).sum(1)
+    away: Tensor = (own / rest[:, None]).repeat_interleave(rows, 1) * root
+    return total + away
 
 
 def lasso(
@@ -97,13 +143,16 @@ def lasso(
     y: Tensor,
     alpha: float,
     resamples: Tensor,
+    rows: int = 1,
+    left: float = 1.0,
     level: float = 0.95,
 ) -> Fit:
     """Weighted lasso on standardised answers; intervals by bootstrap of the patterns.
 
     Minimises ``sum w (y - b0 - on b)^2 / (2 sum w s^2) + alpha |b|_1 / s``, s the weighted
     spread of y, so that alpha means the same for answers of 0..1 and of 1e5. `resamples`
-    (r, m) holds bootstrap multiplicities. Held-out: five folds.
+    (r, m) holds bootstrap multiplicities, the same for all `rows` of a cluster. Intervals shrink
+    with the share of clusters that are left to be drawn. Held-out: five folds of clusters.
     """
     share = weight / weight.sum()
     mean = torch.einsum("m,nmk->nk", share, y)
@@ -116,7 +165,7 @@ def lasso(
     drawn, _ = _descend(on, resamples * share, z, alpha, _ROUGH)
     tail = (1 - level) / 2
     low, high = torch.quantile(drawn, torch.tensor([tail, 1 - tail], dtype=z.dtype), dim=0)
-    folds = torch.arange(on.shape[0]) % _FOLDS
+    folds = torch.arange(on.shape[0]) // rows % _FOLDS
     kept = (folds[None] != torch.arange(_FOLDS)[:, None]).to(z.dtype)
     part, part_offset = _descend(on, kept * share, z, alpha, _ROUGH)
     guess = torch.einsum("mg,fnkg->fnmk", on, part) + part_offset[:, :, None]
@@ -128,14 +177,15 @@ def lasso(
         others = (kept[f] * share) / (kept[f] * share).sum()
         base[:, inside] = (z - torch.einsum("m,nmk->nk", others, z)[:, None])[:, inside]
     residual = z - torch.einsum("mg,nkg->nmk", on, beta[0]) - offset[0][:, None]
-    scale = safe[..., None]
+    scale, few = safe[..., None], left**0.5
+    root = share.sqrt()[:, None]
     return Fit(
         beta[0] * scale,
-        drawn.std(dim=0) * scale,
-        low * scale,
-        high * scale,
-        _r2(residual, z, share, still),
-        _r2(heldout, base, share, still),
+        drawn.std(dim=0) * scale * few,
+        (beta[0] + few * (low - beta[0])) * scale,
+        (beta[0] + few * (high - beta[0])) * scale,
+        _r2(residual * root, z * root, still),
+        _r2(heldout * root, base * root, still),
     )
 
 
@@ -171,8 +221,10 @@ def _varies(y: Tensor, spread: Tensor) -> Tensor:
     return spread > 1e-7 * y.abs().amax(dim=1).clamp(min=1e-300)
 
 
-def _r2(residual: Tensor, total: Tensor, share: Tensor, still: Tensor) -> Tensor:
-    """Weighted share of explained variance (n, target); NaN where nothing varies."""
-    left = torch.einsum("m,nmk->nk", share, residual**2)
-    everything = torch.einsum("m,nmk->nk", share, total**2)
+def _r2(residual: Tensor, total: Tensor, still: Tensor) -> Tensor:
+    """Share of explained variance (n, target), both times the roots of the weights.
+
+    NaN where nothing varies.
+    """
+    left, everything = residual.square().sum(1), total.square().sum(1)
     return torch.where(still, torch.nan, 1 - left / torch.where(still, 1.0, everything))
