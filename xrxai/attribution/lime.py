@@ -338,7 +338,7 @@ def _explain(
     n_samples = len(fit["on"])
     return explain(
         case.giving(filled.outputs),
-        evaluations=n_samples + 2,
+        evaluations=len(patterns.distinct(_with_none(fit["on"]))[0]) + 1,
         inputs={"part": switched.where, **filled.inputs},
         static={**fit, **filled.static},
         coords={**switched.coords, **filled.coords},
@@ -356,6 +356,11 @@ def _explain(
         batch_size=batch_size,
         progress=progress,
     )
+
+
+def _with_none(on: np.ndarray) -> np.ndarray:
+    """The patterns, and one that keeps nothing."""
+    return np.vstack([on, on[:1] & False])
 
 
 def _outputs(dim: str) -> dict[str, Output]:
@@ -390,7 +395,7 @@ def _lime(
     """part (n or 1, *f), on (m, g), weight (m,) -> attribution (n, target, g) and its errors."""
     prediction = score.clean(x)
     fill, each_fill = tensors.perturb.fills(baseline, keep, marginal, gaussian, removal)
-    scores = tensors.perturb.evaluate(score, x, fill, np.vstack([on, on[:1] & False]), part)
+    scores = tensors.perturb.evaluate(score, x, fill, _with_none(on), part)
     fit = tensors.surrogate.fit(scores[:, :-1], on, weight, surrogate, alpha, resamples)
     there = tensors.perturb.present(part, on.shape[1]).expand(x.shape[0], -1)[:, None]
     each = (fit.coefficient, fit.standard_error, fit.low, fit.high)

@@ -270,7 +270,7 @@ def _explained(
     n_pairs = len(coalitions["half"])
     return explain(
         case,
-        evaluations=2 * n_pairs + 2,
+        evaluations=len(patterns.distinct(_both(coalitions["half"]))[0]) + 1,
         inputs={
             "part": switched.where,
             "baseline": baselines.settle(case.place, baseline, case.valid),
@@ -312,6 +312,11 @@ def _coalitions(count: int, what: str, n_samples: int | None, seed: int) -> dict
     return {"half": half, "weight": np.ones(len(half)), "exact": False}
 
 
+def _both(half: np.ndarray) -> np.ndarray:
+    """Coalitions, their complements, and "none"."""
+    return np.vstack([half, ~half, np.zeros_like(half, shape=(1, half.shape[1]))])
+
+
 def _outputs(dim: str) -> dict[str, Output]:
     each = ("target", dim)
     return {
@@ -337,7 +342,7 @@ def _kernel_shap(
     """part (n or 1, *f), half (pair, g) -> attribution (n, target, g) and its errors."""
     prediction = score.clean(x)
     there = tensors.perturb.present(part, half.shape[1]).expand(x.shape[0], -1)
-    on = np.vstack([half, ~half, np.zeros_like(half, shape=(1, half.shape[1]))])
+    on = _both(half)
     fit = tensors.shapley.fitted(
         tensors.perturb.sweep(score, x, baseline, on, part), prediction, there, half, weight, exact
     )

@@ -34,7 +34,8 @@ class Runner:
         self.dtype = dtype
         self._batch = batch
         # Once per run, so that the batches of a run are of one size.
-        self._room = devices.room(device)
+        spectra = model.takes == "spectrum" and isinstance(module, torch.nn.Module)
+        self._room = devices.room(device, spectra)
         self.limit = memory.limit(model, device)
         # The largest call so far: rows, and values of one.
         self.most = (0, 1)
@@ -52,8 +53,10 @@ class Runner:
     def forward(self, x: Tensor) -> Tensor:
         """x (n, band[, y, x]) -> (n, target[, y, x]), on the grid of x."""
         out = self.raw(x)
-        if not bool(torch.isfinite(out.detach()).all()):
-            found = "NaN" if bool(torch.isnan(out.detach()).any()) else "infinite values"
+        plain = out.detach()
+        # A sum is finite when its terms are, and costs no copy of them; it can overflow, too.
+        if not bool(torch.isfinite(plain.sum())) and not bool(torch.isfinite(plain).all()):
+            found = "NaN" if bool(torch.isnan(plain).any()) else "infinite values"
             raise ModelError(
                 f"The model answered {found} for a finite input; mend the model, or choose a "
                 f"baseline that it can bear (log(0) and 0/0, for example, are not finite)."

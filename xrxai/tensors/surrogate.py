@@ -10,12 +10,14 @@ from scipy import stats
 from torch import Tensor
 
 from xrxai.tensors.run import batches
+from xrxai.tensors.score import in_a_row
 
 # Sweeps at most, and the change at which they end: intervals and held-out residuals need fewer
 # digits than the coefficients themselves.
 _EXACT, _ROUGH = (10_000, 1e-10), (300, 1e-5)
 _FOLDS = 5
 _FIT_VALUES = 4_000_000
+_RIDGE_VALUES = 2**17  # which stay in the cache of a core, with what is made of them
 
 
 class Fit(NamedTuple):
@@ -43,52 +45,60 @@ def fit(
         return torch.as_tensor(array, dtype=torch.float64, device=y.device)
 
     design, share = exact(on), exact(weight)
-    repeats = None if resamples is None else exact(resamples)
-    columns = y.shape[2] * max(on.shape[0], 0 if repeats is None else len(repeats) * on.shape[1])
-    parts = []
-    for i in batches(len(y), _FIT_VALUES // columns, y.device):
-        some = y[i].double()
-        if repeats is None:
-            parts.append(ridge(design, share, some, alpha))
-        else:
-            parts.append(lasso(design, share, some, alpha, repeats))
+    if resamples is None:
+        return ridge(design, share, y, alpha)
+    repeats = exact(resamples)
+    columns = y.shape[2] * max(on.shape[0], len(repeats) * on.shape[1])
+    parts = [
+        lasso(design, share, y[i].double(), alpha, repeats)
+        for i in batches(len(y), _FIT_VALUES // columns, y.device)
+    ]
     return Fit(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
 def ridge(on: Tensor, weight: Tensor, y: Tensor, alpha: float, level: float = 0.95) -> Fit:
-    """Weighted ridge: on (m, g), weight (m,), y (n, m, target), all float64.
+    """Weighted ridge: on (m, g), weight (m,), both float64, y (n, m, target).
 
     Minimises ``sum w (y - b0 - on b)^2 / sum w + alpha |b|^2``. Errors are the sandwich
     estimate HC3 (MacKinnon & White 1985): the true answer is not linear in the pattern, so
     residuals are no homogeneous noise. The held-out residuals are leave-one-out, exact.
     """
-    m, g = on.shape
+    (m, g), (n, _, k) = on.shape, y.shape
     design = torch.cat([torch.ones_like(on[:, :1]), on], dim=1)
     share = weight / weight.sum()
     normal = (design * share[:, None]).T @ design
     normal[range(1, g + 1), range(1, g + 1)] += alpha
     project = torch.linalg.pinv(normal, hermitian=True) @ (design * share[:, None]).T
     leverage = (project.T * design).sum(1).clamp(max=1 - 1e-12)
-    beta = torch.einsum("pm,nmk->nkp", project, y)
-    residual = y - torch.einsum("mp,nkp->nmk", design, beta)
-    left_out = residual / (1 - leverage)[:, None]
-    variance = torch.einsum("pm,nmk->nkp", project[1:] ** 2, left_out**2)
-    coefficient, error = beta[..., 1:], variance.sqrt()
+    away, spare = (1 - leverage)[:, None], share / (1 - share).square()
+    square = project[1:] ** 2
     freedom = m - g - 1
+    reach = float(stats.t.ppf(0.5 + level / 2, freedom)) if freedom > 0 else torch.nan
+    slope, variance = on.new_empty((2, n, k, g))
+    r2, heldout = on.new_empty((2, n, k))
+    for i in batches(n, _RIDGE_VALUES // (m * k), y.device):
+        rows = in_a_row(i)
+        # Patterns down, samples and targets across: every step is one product of matrices.
+        flat = y[rows].transpose(0, 1).to(torch.float64, copy=True).reshape(m, -1)
+        beta = project @ flat
+        residual = flat - design @ beta
+        left_out = (residual / away).square_()
+        slope[rows] = beta[1:].view(g, -1, k).permute(1, 2, 0)
+        variance[rows] = (square @ left_out).view(g, -1, k).permute(1, 2, 0)
+        largest = flat.abs().amax(dim=0)
+        total = flat.sub_(share @ flat).square_()
+        everything = share @ total
+        still = ~_varies(largest, everything.sqrt())
+        for into, wrong, all_of_it in (
+            (r2, residual.square_(), everything),
+            (heldout, left_out, spare @ total),
+        ):
+            part = 1 - (share @ wrong) / torch.where(still, 1.0, all_of_it)
+            into[rows] = torch.where(still, torch.nan, part).view(-1, k)
+    error = variance.sqrt_()
     if freedom < 1:
-        error = torch.full_like(error, torch.nan)
-    reach = error * float(stats.t.ppf(0.5 + level / 2, max(freedom, 1)))
-    mean = torch.einsum("m,nmk->nk", share, y)
-    total = y - mean[:, None]
-    still = ~_varies(y, torch.einsum("m,nmk->nk", share, total**2).sqrt())
-    return Fit(
-        coefficient,
-        error,
-        coefficient - reach,
-        coefficient + reach,
-        _r2(residual, total, share, still),
-        _r2(left_out, total / (1 - share)[:, None], share, still),
-    )
+        error.fill_(torch.nan)
+    return Fit(slope, error, slope - error * reach, slope + error * reach, r2, heldout)
 
 
 def lasso(
@@ -109,7 +119,7 @@ def lasso(
     mean = torch.einsum("m,nmk->nk", share, y)
     total = y - mean[:, None]
     spread = torch.einsum("m,nmk->nk", share, total**2).sqrt()
-    still = ~_varies(y, spread)
+    still = ~_varies(y.abs().amax(dim=1), spread)
     safe = torch.where(still, torch.ones_like(spread), spread)
     z = total / safe[:, None]
     beta, offset = _descend(on, share[None], z, alpha)
@@ -166,9 +176,9 @@ def _descend(
     return beta, z_mean - torch.einsum("rnkg,rg->rnk", beta, on_mean)
 
 
-def _varies(y: Tensor, spread: Tensor) -> Tensor:
+def _varies(largest: Tensor, spread: Tensor) -> Tensor:
     """Whether the answer moves by more than rounding."""
-    return spread > 1e-7 * y.abs().amax(dim=1).clamp(min=1e-300)
+    return spread > 1e-7 * largest.clamp(min=1e-300)
 
 
 def _r2(residual: Tensor, total: Tensor, share: Tensor, still: Tensor) -> Tensor:
