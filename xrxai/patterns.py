@@ -331,7 +331,8 @@ def _blocks(start: int, length: int) -> list[tuple[int, slice, slice]]:
 def distinct(on: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Patterns (m, g) without repetitions, in order, and for each of the m its place there."""
     places: dict[bytes, int] = {}
-    first, back = [], np.empty(len(on), dtype=np.int64)
+    first: list[int] = []
+    back = np.empty(len(on), dtype=np.int64)
     for row, key in enumerate(np.packbits(on, axis=1)):
         back[row] = places.setdefault(key.tobytes(), len(places))
         if len(places) > len(first):

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from xrxai import patterns
+from xrxai.errors import ModelError
+from xrxai.tensors import stem, sums, worth
 from xrxai.tensors.fill import Fill, fills, off_manifold, with_always
 from xrxai.tensors.masked import Cut, Switched, Window, as_slice, spans
 from xrxai.tensors.means import (
@@ -52,7 +54,7 @@ def evaluate(
     Patterns that are equal are evaluated once.
     """
     some, back = patterns.distinct(on)
-    out = _scored(score, x, _switched(x, baseline, some, part), slice(0, len(x)))
+    out = _Scored(score, x, _switched(x, baseline, some, part), slice(0, len(x))).run()
     return out if len(some) == len(on) else out[:, torch.as_tensor(back, device=x.device)]
 
 
@@ -69,7 +71,7 @@ def sweep(
     full = max(1, score.batch(x) // len(some))
     held = max(1, _HELD // (len(on) * score.n_targets) // full) * full
     for i in batches(len(x), held, x.device):
-        out = _scored(score, x, made, slice(int(i[0]), int(i[-1]) + 1))
+        out = _Scored(score, x, made, slice(int(i[0]), int(i[-1]) + 1)).run()
         yield i, out if len(some) == len(on) else out[:, again]
 
 
@@ -120,32 +122,97 @@ def occlude_blocks(
 
 def _occlude(score: Score, x: Tensor, baseline: Tensor, windows: list[Window]) -> Tensor:
     shared = score.runner.model.arrays == "numpy"
-    return _scored(score, x, Cut(x, baseline, windows, shared), slice(0, len(x)))
+    return _Scored(score, x, Cut(x, baseline, windows, shared), slice(0, len(x))).run()
 
 
-def _scored(score: Score, x: Tensor, made: Switched | Cut, samples: slice) -> Tensor:
-    """Scores (i, m, target) of some samples under all patterns."""
-    n, m = samples.stop - samples.start, made.n_patterns
-    out = torch.empty((n, m, score.n_targets), dtype=score.dtype, device=x.device)
-    batch = score.batch(x)
-    # One buffer: the pages of large temporaries cost up to 40 % of a network's time.
-    room = x.new_empty((min(n * m, batch), *x.shape[1:]))
-    with torch.no_grad():
-        for rows, j in spans(n, m, batch, made):
-            i = slice(samples.start + rows.start, samples.start + rows.stop)
-            shape = (i.stop - i.start, j.stop - j.start)
-            z = room[: shape[0] * shape[1]]
-            block = z.view(*shape, *x.shape[1:])
-            made.write(block, i, j)
-            s = score(z, _descent(i, shape[1], x.device))
-            out[rows, j] = s.view(*shape, -1)
-            made.restore(block, i, j)
-    return out
+class _Scored:
+    """Scores `out` (i, m, target) of some samples under all patterns."""
+
+    def __init__(self, score: Score, x: Tensor, made: Switched | Cut, samples: slice) -> None:
+        self.score, self.x, self.made, self.start = score, x, made, samples.start
+        n, m = samples.stop - samples.start, made.n_patterns
+        self.out = torch.empty((n, m, score.n_targets), dtype=score.dtype, device=x.device)
+        self.batch = score.batch(x)
+        # One buffer: the pages of large temporaries cost up to 40 % of a network's time.
+        self.room = x.new_empty((min(n * m, self.batch), *x.shape[1:]))
+
+    def run(self) -> Tensor:
+        """All of them, by the linear stem where that saves work."""
+        n, m = self.out.shape[:2]
+        runner = self.score.runner
+        todo = [(slice(0, n), slice(0, m))]
+        with torch.no_grad():
+            if runner.stem is None:
+                reason = stem.refusal(runner) or worth.refusal(self.x, self.made)
+                if reason:
+                    stem.say(runner, stem.Nothing(reason, expected=True))
+                elif n:
+                    stem.say(runner, stem.found(runner, self._first))
+                    todo = [(slice(0, 1), slice(1, m)), (slice(1, n), slice(0, m))]
+            if isinstance(runner.stem, stem.Layer):
+                todo = self._by_stem(todo)
+            for rows, columns in todo:
+                self._full(rows, columns)
+        return self.out
+
+    def _first(self) -> None:
+        one = slice(0, 1)
+        self.made.begin()
+        self.made.write(self.room[:1].unsqueeze(0), _moved(one, self.start), one)
+        self._score(self.room[:1], one, one)
+
+    def _full(self, rows: slice, columns: slice) -> None:
+        self.made.begin()
+        n, m = rows.stop - rows.start, columns.stop - columns.start
+        for r, c in spans(n, m, self.batch, self.made):
+            rs, j = _moved(r, rows.start), _moved(c, columns.start)
+            i = _moved(rs, self.start)
+            z = self.room[: (r.stop - r.start) * (c.stop - c.start)]
+            block = z.view(r.stop - r.start, c.stop - c.start, *self.x.shape[1:])
+            self.made.write(block, i, j)
+            self._score(z, rs, j)
+            self.made.restore(block, i, j)
+
+    def _score(self, z: Tensor, rows: slice, j: slice) -> None:
+        i, times = _moved(rows, self.start), j.stop - j.start
+        of = torch.arange(i.start, i.stop, device=z.device).repeat_interleave(times)
+        self.out[rows, j] = self.score(z, of).view(-1, times, self.out.shape[2])
+
+    def _by_stem(self, todo: list[tuple[slice, slice]]) -> list[tuple[slice, slice]]:
+        """Do what can be done, and say what is left."""
+        runner, layer, made = self.score.runner, self.score.runner.stem, self.made
+        in_place = runner.model.resize is None
+        size = worth.samples_at_once(made, self.batch)
+        for k, (rows, columns) in enumerate(todo):
+            for part in worth.chunks(rows.stop - rows.start, size):
+                here = _moved(part, rows.start)
+                place = sums.Place(runner, layer, _moved(here, self.start), self.room)
+                try:
+                    self._summed(worth.table(place, made, in_place), here, columns, layer)
+                except sums.NotLinearError as error:
+                    stem.say(runner, stem.Nothing(str(error), str(error) == sums.LITTLE))
+                    return [(slice(here.start, rows.stop), columns), *todo[k + 1 :]]
+        return []
+
+    def _summed(self, table: sums.Table, rows: slice, columns: slice, layer: stem.Layer) -> None:
+        # Whatever else looks at the input shows itself.
+        nothing = self.room.fill_(torch.nan)
+        n, m = rows.stop - rows.start, columns.stop - columns.start
+        wide = max(1, min(m, self.batch))
+        high = max(1, self.batch // wide)
+        for r in worth.chunks(n, high):
+            for c in worth.chunks(m, wide):
+                j = _moved(c, columns.start)
+                answer = table.answer(r, j)
+                with stem.standing_in(layer, answer):
+                    try:
+                        self._score(nothing[: len(answer)], _moved(r, rows.start), j)
+                    except ModelError as error:
+                        raise sums.NotLinearError("the input is used twice") from error
 
 
-def _descent(i: slice, times: int, device: torch.device) -> Tensor:
-    """Which sample each row of a batch is made of."""
-    return torch.arange(i.start, i.stop, device=device).repeat_interleave(times)
+def _moved(part: slice, by: int) -> slice:
+    return slice(part.start + by, part.stop + by)
 
 
 def fade(
