@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 
 import dask
 import numpy as np
@@ -19,7 +20,7 @@ from xrxai.errors import OptionError
 OPTIONS = {"takes": "patch", "targets": worlds.TARGETS}
 CALLS = {
     "lime_spectral": {"bands": 150.0, "n_samples": 20},
-    "lime_spatial": {"segments": "patch", "patch": 5, "n_samples": 24},
+    "lime_spatial": {"segments": "patch", "patch": 7, "n_samples": 40},
     "kernel_shap_spectral": {"bands": 150.0, "n_samples": 16},
     "kernel_shap_spatial": {"segments": "patch", "patch": 9, "n_samples": 24},
     "owen_spectral": {"hierarchy": "correlation", "max_evaluations": 40},
@@ -47,7 +48,7 @@ class Net(nn.Module):
         if self.how == "scaled":
             z = (x - 0.3) / torch.linspace(1, 2, x.shape[1], dtype=x.dtype)[:, None, None]
         if self.how == "norm":
-            z = x / x.square().mean((1, 2, 3), keepdim=True).sqrt()
+            z = x / (0.1 + x.square().mean((1, 2, 3), keepdim=True))
         if self.how == "asks":
             z = x if float(x.max()) > 0 else -x
         z = self.first(z)
@@ -58,8 +59,8 @@ class Net(nn.Module):
             z = z + x.mean((2, 3), keepdim=True)[:, :1]
         if self.how == "valid":  # which not-a-number hides
             z = z * (x != 0).any(1).to(x.dtype).mean((1, 2))[:, None, None, None]
-        if self.how == "numpy":  # which nobody sees, but not-a-number is seen
-            z = z + float(x.detach().numpy().mean())
+        if self.how == "numpy":
+            z = z + torch.from_numpy(np.mean(x.detach().numpy(), (1, 2, 3), keepdims=True))
         if self.gives == "map":
             out = nn.functional.interpolate(self.head(z), scale_factor=self.stride)
             return out - out.mean((2, 3), keepdim=True)
@@ -73,7 +74,7 @@ def eager_to_help(monkeypatch):
 
     monkeypatch.setattr(worth, "_TAPS", 2)
     monkeypatch.setattr(worth, "_TAPS_OF_ROWS", 2)
-    monkeypatch.setattr(worth, "_PER_GROUP", 1)
+    monkeypatch.setattr(worth, "_PER_GROUP", 0)
     monkeypatch.setattr(worth, "_FEWEST", 3)
 
 
@@ -92,7 +93,7 @@ def close(full, fast, rtol):
     assert fast.model_evaluations.equals(full.model_evaluations)
 
 
-@pytest.mark.parametrize("gives", ["vector", "map"])
+@pytest.mark.parametrize("gives", ["vector", pytest.param("map", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", CALLS)
 def test_sums_are_what_full_runs_say(name, gives):
     cube = worlds.cube(14, 18, 20, lead={"time": 2})
@@ -105,9 +106,9 @@ def test_sums_are_what_full_runs_say(name, gives):
 
 
 @pytest.mark.parametrize(
-    ("kernel", "stride", "padding"), [(3, 1, 1), (8, 8, 0), (4, 6, 1), (2, 5, 0), (5, 2, (0, 3))]
+    ("kernel", "stride", "padding"), [(3, 1, 1), (8, 8, 0), (4, 6, 1), (5, 2, (0, 3))]
 )
-@pytest.mark.parametrize("name", ["lime_spatial", "occlusion_spatial", "occlusion"])
+@pytest.mark.parametrize("name", ["lime_spatial", "occlusion"])
 def test_every_position_sees_what_it_should(name, kernel, stride, padding):
     cube = worlds.cube(14, 18, 20)
     net = Net(kernel=kernel, stride=stride, padding=padding).double()
@@ -120,10 +121,8 @@ def test_every_position_sees_what_it_should(name, kernel, stride, padding):
 @pytest.mark.parametrize(
     "more",
     [
-        {"scale": 3.0},
-        {"pad": "square"},
+        {"scale": 3.0, "pad": "square"},
         {"resize": (24, 24)},
-        {"prepare": lambda x: (x - 0.2) / 0.7},
         {"prepare": lambda x: x.clamp(0.2, 0.6)},
     ],
 )
@@ -145,7 +144,9 @@ def test_what_lies_before_may_treat_features_one_by_one(name, more):
         ("asks", "the network asks for values of its input"),
     ],
 )
-@pytest.mark.parametrize("name", ["lime_spectral", "occlusion_spatial"])
+@pytest.mark.parametrize(
+    "name", ["lime_spectral", pytest.param("occlusion_spatial", marks=pytest.mark.slow)]
+)
 def test_what_is_not_a_stem_runs_in_full_and_says_why(name, how, reason, caplog):
     cube = worlds.cube(14, 18, 20)
     with caplog.at_level(logging.DEBUG, "xrxai"):
@@ -194,16 +195,14 @@ def test_the_layer_is_given_back_after_an_error(error):
         def forward(self, x):
             out = super().forward(x)
             calls.append("forward" in vars(self.first))
-            if len(calls) == 5:
+            if len(calls) >= 5:
                 raise error("boom")
             return out
 
     net = Fails().double()
     cube = worlds.cube(14, 18, 20)
     with pytest.raises((KeyboardInterrupt, xrxai.XrxaiError), match="boom"):
-        cube.xai.lime_spectral(
-            xrxai.Model(net, **OPTIONS), batch_size=2, **CALLS["lime_spectral"]
-        )
+        cube.xai.lime_spectral(xrxai.Model(net, **OPTIONS), batch_size=2, **CALLS["lime_spectral"])
     assert any(calls)
     assert "forward" not in vars(net.first)
 
@@ -222,7 +221,9 @@ def test_models_without_a_stem(kind):
     if kind == "callable":
         net = lambda x, own=net: own(x)  # noqa: E731
     if kind == "scripted":
-        net = torch.jit.trace(net.eval(), torch.zeros(2, 14, 18, 20))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            net = torch.jit.trace(net.eval(), torch.zeros(2, 14, 18, 20))
     if kind in ("autocast", "off"):
         more = {"autocast": "bfloat16"} if kind == "autocast" else {"stem": "off"}
     model = xrxai.Model(net, **OPTIONS, **more)

@@ -208,7 +208,10 @@ class _Scored:
                     try:
                         self._score(nothing[: len(answer)], _moved(r, rows.start), j)
                     except ModelError as error:
-                        raise sums.NotLinearError("the input is used twice") from error
+                        missing = error.__cause__ is None  # not-a-number, and no error within
+                        raise sums.NotLinearError(
+                            "the input is used twice" if missing else "it fails without its input"
+                        ) from error
 
 
 def _moved(part: slice, by: int) -> slice:

@@ -70,6 +70,8 @@ def refusal(runner: Runner) -> str | None:
         return "stem='off'"
     if model.autocast is not None:
         return "autocast rounds"
+    if runner.device.type == "cuda" and torch.backends.cudnn.allow_tf32:
+        return "TF32 rounds"
     parts = runner.module.modules() if isinstance(runner.module, nn.Module) else ()
     if not isinstance(runner.module, nn.Module) or model.is_program:
         return "the model is no torch.nn.Module"
