@@ -133,6 +133,8 @@ class _Scored:
         n, m = samples.stop - samples.start, made.n_patterns
         self.out = torch.empty((n, m, score.n_targets), dtype=score.dtype, device=x.device)
         self.batch = score.batch(x)
+        # Which sample each row of a batch is made of, counted from its first.
+        self.shape, self.of = (0, 0), torch.empty(0)
         # One buffer: the pages of large temporaries cost up to 40 % of a network's time.
         self.room = x.new_empty((min(n * m, self.batch), *x.shape[1:]))
 
@@ -174,8 +176,11 @@ class _Scored:
             self.made.restore(block, i, j)
 
     def _score(self, z: Tensor, rows: slice, j: slice) -> None:
-        i, times = _moved(rows, self.start), j.stop - j.start
-        of = torch.arange(i.start, i.stop, device=z.device).repeat_interleave(times)
+        count, times = rows.stop - rows.start, j.stop - j.start
+        if self.shape != (count, times):
+            self.shape = (count, times)
+            self.of = torch.arange(count, device=z.device).repeat_interleave(times)
+        of = self.of + (self.start + rows.start)
         self.out[rows, j] = self.score(z, of).view(-1, times, self.out.shape[2])
 
     def _by_stem(self, todo: list[tuple[slice, slice]]) -> list[tuple[slice, slice]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Hashable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -59,7 +60,7 @@ class Runner:
         out = self.raw(x)
         plain = out.detach()
         # A sum is finite when its terms are, and costs no copy of them; it can overflow, too.
-        if not bool(torch.isfinite(plain.sum())) and not bool(torch.isfinite(plain).all()):
+        if not math.isfinite(float(plain.sum())) and not bool(torch.isfinite(plain).all()):
             found = "NaN" if bool(torch.isnan(plain).any()) else "infinite values"
             raise ModelError(
                 f"The model answered {found} for a finite input; mend the model, or choose a "

@@ -46,6 +46,7 @@ class Score:
         self._tick = tick
         self._parent: tuple[Score, Tensor] | None = None
         self._spent = torch.zeros(n_samples, dtype=torch.int64, device=runner.device)
+        self._one = torch.ones(1, dtype=torch.int64, device=runner.device)
 
     @property
     def n_targets(self) -> int:
@@ -73,7 +74,7 @@ class Score:
             parent, made_of = self._parent
             return parent(x, made_of[of])
         out = self.runner.forward(x)
-        self._spent.index_add_(0, of, torch.ones_like(of))
+        self._spent.index_add_(0, of, self._one.expand(len(of)))
         if self._tick is not None:
             self._tick(x.shape[0])
         if self.runner.model.gives == "vector":

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xrxai.tensors.fill import with_always
 from xrxai.tensors.masked import Switched, spans
 from xrxai.tensors.run import Runner
 from xrxai.tensors.stem import Layer, reaching
@@ -80,14 +81,13 @@ class Rows(Table):
         assert each is not None
         self._shape = each.shape[2:]
         flat = each.flatten(2)
-        self._base = flat[:, :1]
-        self._parts = flat[:, 1:-1] - self._base
-        self._on = torch.as_tensor(on, device=x.device).to(each.dtype)
+        base = flat[:, :1]
+        # The base is one more group, which is always on: a single product makes an answer.
+        self._parts = torch.cat([base, flat[:, 1:-1] - base], dim=1)
+        self._on = torch.as_tensor(with_always(on), device=x.device).to(each.dtype)
         made_up = self.answer(slice(0, n), slice(check, check + 1))
-        fit(flat[:, -1], made_up.flatten(1), self._parts.sum(1))
+        fit(flat[:, -1], made_up.flatten(1), self._parts[:, 1:].sum(1))
 
     def answer(self, i: slice, j: slice) -> Tensor:
         """See `Table`."""
-        base, on = self._base[i], self._on[j]
-        base, on = base.expand(-1, len(on), -1), on.expand(len(base), -1, -1)
-        return torch.baddbmm(base, on, self._parts[i]).view(-1, *self._shape)
+        return torch.matmul(self._on[j], self._parts[i]).view(-1, *self._shape)
