@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 import xrxai
 from tests import worlds
+from xrxai import patterns
+
+
+def different(on):
+    """Patterns that are not equal, and "none": each is evaluated once."""
+    return len({tuple(row) for row in on.tolist()} | {(False,) * on.shape[1]})
+
+
+def pairs(n_samples, n_groups):
+    half = patterns.drawn_pairs(n_samples // 2, n_groups, 0)
+    return different(np.vstack([half, ~half]))
+
 
 COST = {
     "saliency": lambda found: 1,
@@ -24,13 +37,13 @@ COST = {
     "ablation_spectral": lambda found: found.sizes["group"] + 1,
     "ablation_spatial": lambda found: found.sizes["segment"] + 1,
     "permutation_spectral": lambda found: 3 * found.sizes["group"] + 1,
-    "kernel_shap_spectral": lambda found: 40 + 2,
-    "kernel_shap_spatial": lambda found: 24 + 2,
+    "kernel_shap_spectral": lambda found: pairs(40, found.sizes["group"]) + 1,
+    "kernel_shap_spatial": lambda found: pairs(24, found.sizes["segment"]) + 1,
     "owen_spectral": lambda found: 2 + 2 + 2 * 2 + 2 * 2,
     "tree_shap_spectral": lambda found: 1,
     "rise": lambda found: 30 + 1,
-    "lime_spectral": lambda found: 40 + 2,
-    "lime_spatial": lambda found: 40 + 2,
+    "lime_spectral": lambda found: different(patterns.random(40, found.sizes["group"], 0)) + 1,
+    "lime_spatial": lambda found: different(patterns.random(40, found.sizes["segment"], 0)) + 1,
     "grad_cam": lambda found: 1,
     "guided_grad_cam": lambda found: 2,
     "guided_backprop": lambda found: 1,

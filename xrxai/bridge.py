@@ -81,10 +81,11 @@ def run(
     job: Job,
     inputs: Mapping[str, xr.DataArray],
     tick: Callable[[int], object] | None,
+    told: dict[str, str],
 ) -> tuple[dict[str, xr.DataArray], str]:
     """Run the job on every sample of the cube, now or (dask) later, which gives a token too.
 
-    Same model, options, data and tiles: same token.
+    Same model, options, data and tiles: same token. What runs now writes how into `told`.
     """
     features = [place.band] if job.model.takes == "spectrum" else [place.band, place.y, place.x]
     samples = [str(d) for d in place.data.dims if d not in features]
@@ -109,7 +110,7 @@ def run(
         patch = None
         if job.model.takes == "patch":
             patch = Tile.whole((size[place.y], size[place.x]))
-        blocks = _now(job, whole, len(samples), tick, patch)
+        blocks = _now(job, whole, len(samples), tick, patch, told)
     out = {}
     for name, array in blocks.items():
         own = job.dims(name)
@@ -210,11 +211,16 @@ def _aligned(array: xr.DataArray, order: list[Any]) -> Any:
 
 
 def _now(
-    job: Job, whole: Mapping[str, Any], n_axes: int, tick: Any, tile: Tile | None = None
+    job: Job,
+    whole: Mapping[str, Any],
+    n_axes: int,
+    tick: Any,
+    tile: Tile | None = None,
+    told: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     shape = whole["x"].shape[:n_axes]
     flat = {name: _flat(np.asarray(array), shape) for name, array in whole.items()}
-    blocks = compute(job, flat.pop("x"), flat.pop("valid"), flat, tick, tile)
+    blocks = compute(job, flat.pop("x"), flat.pop("valid"), flat, tick, tile, told)
     return {name: block.reshape(*shape, *block.shape[1:]) for name, block in blocks.items()}
 
 
@@ -382,6 +388,7 @@ def compute(
     inputs: _Arrays,
     tick: Callable[[int], object] | None = None,
     tile: Tile | None = None,
+    told: dict[str, str] | None = None,
 ) -> _Arrays:
     """Run the kernel on samples x (n, band[, y, x]) with valid (n[, y, x]).
 
@@ -433,6 +440,7 @@ def compute(
         batch_size=job.batch_size,
         tick=tick,
         replica=job.token,
+        told=told,
     )
     out = {}
     for name in job.outputs:

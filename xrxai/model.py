@@ -83,6 +83,13 @@ class Model:
         (float16) significant bits instead of 24: differences of scores below 1 part in 200
         (1 in 2000) are noise, which small effects, completeness and the rules of ``deep_lift``
         and ``lrp`` feel first. float16 also loses gradients below 6e-8. Not for float64.
+    stem : {"auto", "off"}, default: "auto"
+        Methods that switch bands or pixels on and off let the network's first linear layer
+        (``Conv1d``, ``Conv2d``, ``Linear``) answer once per group, and add up its answers for
+        each pattern, where that saves work: with many bands it is most of the work. The layer's
+        own answers are asked for beside the sums, and nothing else in the network may look at the
+        input; where it does, every pattern runs in full, and the attribute ``stem`` of an
+        eager result says why. Results change in the last digits. ``"off"`` runs in full.
     device : str, default: "auto"
         ``"auto"`` runs where the parameters are if that is an accelerator, else a copy of a
         network on CUDA where there is a GPU, else on the CPU; what is no plain network
@@ -91,8 +98,8 @@ class Model:
         unless ``torch.backends.cudnn.allow_tf32 = False``.
     batch_size : int, optional
         Samples per call of the model; results do not depend on it. Default: as many as fit
-        4 MiB of input; on CUDA 256 MiB, or 1/64 of the free memory. When memory runs out
-        it is halved, and stays so for this model in this process.
+        4 MiB of input, 512 KiB for networks on spectra; on CUDA 256 MiB, or 1/64 of the free
+        memory. When memory runs out it is halved, and stays so for this model in this process.
     halo : int, optional
         Pixels of context around each tile of a lazy cube, with ``gives="map"``. Default:
         measured (see `receptive_field`). More of them cost time, and bring nothing beyond two
@@ -135,6 +142,7 @@ class Model:
     arrays: Literal["torch", "numpy"] | None = None
     dtype: Literal["float32", "float64"] | None = None
     autocast: Literal["bfloat16", "float16"] | None = None
+    stem: Literal["auto", "off"] = "auto"
     device: str = "auto"
     batch_size: int | None = None
     halo: int | None = None
@@ -189,6 +197,7 @@ class Model:
             choice(self.dtype, ("float32", "float64"), "dtype")
         if self.autocast is not None:
             self._check_autocast()
+        choice(self.stem, ("auto", "off"), "stem")
         self._check_targets(settle)
         if self.gives == "map" and len(self.targets) == 1 and self.reduction != "area":
             raise ModelError(

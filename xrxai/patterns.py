@@ -338,3 +338,20 @@ def _blocks(start: int, length: int) -> list[tuple[int, slice, slice]]:
         inside = slice(low - block * _BLOCK, high - block * _BLOCK)
         found.append((block, inside, slice(low - start, high - start)))
     return found
+
+
+def count(on: np.ndarray) -> int:
+    """Patterns that differ."""
+    return len(distinct(on)[0])
+
+
+def distinct(on: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Patterns (m, g) without repetitions, in order, and for each of the m its place there."""
+    places: dict[bytes, int] = {}
+    first: list[int] = []
+    back = np.empty(len(on), dtype=np.int64)
+    for row, key in enumerate(np.packbits(on, axis=1)):
+        back[row] = places.setdefault(key.tobytes(), len(places))
+        if len(places) > len(first):
+            first.append(row)
+    return on[first], back

@@ -216,8 +216,9 @@ def explain(
     inputs = dict(inputs or {})
     if case.region is not None:
         inputs["region"] = case.region
+    told: dict[str, str] = {}
     with _bar(case, evaluations, progress) as tick:
-        arrays, token = bridge.run(place, case.valid, job, inputs, tick)
+        arrays, token = bridge.run(place, case.valid, job, inputs, tick, told)
     arrays = {
         name: array.assign_coords(
             {key: c for key, c in settled.items() if set(c.dims) <= set(array.dims)}
@@ -243,7 +244,7 @@ def explain(
         if case.asked is model
         else case.asked.weights_hash(),
         "reduction": model.reduction,
-        "tiles": halo | ({"run": token} if token else {}),
+        "tiles": halo | ({"run": token} if token else {}) | told,
     }
     made = result.build(
         case.scene,

@@ -405,7 +405,7 @@ def _explain(
         told = {"n_samples": len(drawn[-1].on)}
     found = explain(
         case.giving({**filled.outputs, **asked.outputs}),
-        evaluations=len(drawn[-1].on) + 2 if asked.tolerance is None else None,
+        evaluations=patterns.count(drawn[-1].on) + 2 if asked.tolerance is None else None,
         inputs={"part": switched.where, **filled.inputs},
         static={**{k: v for k, v in fit.items() if k != "design"}, **filled.static},
         coords={**switched.coords, **filled.coords},

@@ -292,7 +292,9 @@ def _explained(
     told = {"n_samples": 2 * n_pairs} if asked.tolerance is None else asked.options
     found = explain(
         case.giving(asked.outputs),
-        evaluations=2 * n_pairs + 2 if asked.tolerance is None else None,
+        evaluations=patterns.count(_both(coalitions["half"][-1])) + 2
+        if asked.tolerance is None
+        else None,
         inputs={
             "part": switched.where,
             "baseline": baselines.settle(case.place, baseline, case.valid),
@@ -348,6 +350,11 @@ def _coalitions(
     return {**static, "tolerance": asked.tolerance}, asked
 
 
+def _both(half: np.ndarray) -> np.ndarray:
+    """Coalitions, each with its complement below it."""
+    return np.stack([half, ~half], axis=1).reshape(-1, half.shape[1])
+
+
 def _outputs(dim: str) -> dict[str, Output]:
     each = ("target", dim)
     return {
@@ -374,7 +381,7 @@ def _kernel_shap(
     """part (n or 1, *f), half (pair, g) of each round -> attribution (n, target, g), its errors."""
     prediction = score.clean(x)
     there = tensors.perturb.present(part, half[-1].shape[1]).expand(x.shape[0], -1)
-    on = [np.stack([h, ~h], axis=1).reshape(-1, h.shape[1]) for h in half]
+    on = [_both(h) for h in half]
     fits = [tensors.shapley.Fitted(h, weight[: len(h)], exact) for h in half]
 
     def make(i: Tensor, y: Tensor, nothing: Tensor, r: int) -> tuple[Tensor, ...]:

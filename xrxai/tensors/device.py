@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 # Larger temporaries cost more in page faults than a larger batch saves (benchmarks); a GPU wants
 # to be filled, as long as activations of many times the input fit beside it.
 _ROOM = 4 * 2**20
+# The layers of a network on spectra hold ten or more times its input: at 1000 spectra of 150 bands
+# they stay in the cache of a core, at 2000 they take twice the time (docs/architecture.md).
+_ROOM_SPECTRA = 512 * 2**10
 _ROOM_CUDA = 256 * 2**20
 _SHARE_CUDA = 64
 
@@ -78,10 +81,10 @@ def turn(device: torch.device) -> contextlib.AbstractContextManager[Any]:
         return _turns.setdefault(str(device), threading.RLock())
 
 
-def room(device: torch.device) -> int:
-    """Bytes of input that one call of the model gets."""
+def room(device: torch.device, spectra: bool = False) -> int:
+    """Bytes of input that one call of the model gets, of a network on spectra for example."""
     if device.type != "cuda":
-        return _ROOM
+        return _ROOM_SPECTRA if spectra else _ROOM
     free, _ = torch.cuda.mem_get_info(device)
     # What torch holds in reserve is free for us.
     free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

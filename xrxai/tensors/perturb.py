@@ -3,65 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from xrxai.imputation import Gaussian, Rule
+from xrxai import patterns
+from xrxai.errors import ModelError
+from xrxai.tensors import stem, sums, worth
+from xrxai.tensors.fill import Fill, fills, off_manifold, with_always
+from xrxai.tensors.masked import Cut, Switched, Window, as_slice, spans
+from xrxai.tensors.means import (
+    mean_over_blocks,
+    mean_over_boxes,
+    mean_over_windows,
+    mean_under_masks,
+)
 from xrxai.tensors.run import batches
 from xrxai.tensors.score import Score, rows_of
 
-_MAP_VALUES = 2**20
-_PIXELS = 4096
-_MASK_VALUES = 4_000_000
+__all__ = [
+    "Fill",
+    "each_band",
+    "evaluate",
+    "fade",
+    "fills",
+    "given",
+    "mean_over_blocks",
+    "mean_over_boxes",
+    "mean_over_windows",
+    "mean_under_masks",
+    "occlude_bands",
+    "occlude_blocks",
+    "occlude_boxes",
+    "off_manifold",
+    "present",
+    "sweep",
+    "with_always",
+]
 
-
-@dataclass(frozen=True, eq=False)
-class Fill:
-    """What stands in for removed features: a baseline, or what `rule` makes of kept bands.
-
-    baseline (n or 1, *f broadcastable), keep (n or 1, 1[, y, x]) bool: the pixels with data.
-    """
-
-    baseline: Tensor
-    rule: Rule | None = None
-    keep: Tensor | None = None
-
-    def maps(self, kept: np.ndarray, like: Tensor) -> list[Tensor] | None:
-        """kept (m, band) -> offset (m, band), matrix (m, band, band), alone (m,), if any."""
-        if self.rule is None:
-            return None
-        offset, matrix, alone = self.rule.maps(kept)
-        both = [torch.as_tensor(a).to(like) for a in (offset, matrix)]
-        return [*both, torch.as_tensor(alone, device=like.device)]
-
-    def stand_in(self, x: Tensor, i: Tensor, maps: list[Tensor] | None) -> Tensor:
-        """Values of the samples i where they are removed: (len(i) or 1, m or 1, *f)."""
-        b = rows_of(self.baseline, i).unsqueeze(1)
-        if maps is None:
-            return b
-        offset, matrix, alone = maps
-        flat = [1] * (x.ndim - 2)
-        made = torch.einsum("mcb,nb...->nmc...", matrix, x[i]) + offset.view(*offset.shape, *flat)
-        made = torch.where(alone.view(-1, *[1] * (x.ndim - 1)), b, made)
-        if self.keep is None:
-            return made
-        return torch.where(rows_of(self.keep, i).unsqueeze(1), made, x[i].unsqueeze(1))
-
-
-def fills(
-    baseline: Tensor,
-    keep: Tensor | None,
-    marginal: Rule | None,
-    gaussian: Gaussian | None,
-    removal: str,
-) -> tuple[Fill, list[Fill]]:
-    """Read what `labelled.removal` settled: the one that is used, and those to compare."""
-    each = [Fill(baseline, marginal, keep), Fill(baseline, gaussian, keep)]
-    return each[removal == "conditional"], each
+_HELD = 2**20  # scores
 
 
 def evaluate(
@@ -72,30 +53,17 @@ def evaluate(
     part: Tensor,
     among: Tensor | None = None,
 ) -> Tensor:
-    """Score every sample, or those `among` them, under every pattern.
+    """Score every sample, or those `among` them, under every pattern: (n, m, target).
 
-    x (n, *f), baseline (n or 1, *f broadcastable) or a `Fill`, on (m, g) bool, part (1 or n,
-    *f broadcastable) int: the group of a feature, counted from 1, 0 = always kept. A fill with
-    a rule needs groups of bands, the same in every sample. Returns (n, m, target).
+    x (n, *f), baseline (n or 1, *f broadcastable) or a `Fill`; on and part as in `Switched`.
+    Patterns that are equal are evaluated once.
     """
-    rows = torch.arange(x.shape[0], device=x.device) if among is None else among
-    n, m = len(rows), on.shape[0]
-    fill = baseline if isinstance(baseline, Fill) else Fill(baseline)
-    table = torch.as_tensor(with_always(on), device=x.device)
-    out = torch.empty((n, m, score.n_targets), dtype=score.dtype, device=x.device)
-    batch = score.batch(x)
-    with torch.no_grad():
-        for j in batches(m, _patterns_at_once(fill, x, batch), x.device):
-            # Patterns outside, samples inside: the maps of a pattern are made once.
-            maps = fill.maps(_bands(on[j.cpu().numpy()], part), x) if fill.rule else None
-            for k in batches(n, batch // len(j), x.device):
-                i = rows[k]
-                # (patterns, samples or 1, *f) -> samples first
-                keep = table[j][:, rows_of(part, i)].transpose(0, 1)
-                z = torch.where(keep, x[i].unsqueeze(1), fill.stand_in(x, i, maps))
-                s = score(z.flatten(0, 1), i.repeat_interleave(len(j)))
-                out[k[:, None], j] = s.view(len(i), len(j), -1)
-    return out
+    if among is not None and len(among) < len(x):
+        fill = baseline.rows(among) if isinstance(baseline, Fill) else rows_of(baseline, among)
+        return evaluate(score.descend(among), x[among], fill, on, rows_of(part, among))
+    some, back = patterns.distinct(on)
+    out = _Scored(score, x, _switched(x, baseline, some, part), slice(0, len(x))).run()
+    return out if len(some) == len(on) else out[:, torch.as_tensor(back, device=x.device)]
 
 
 def sweep(
@@ -105,71 +73,19 @@ def sweep(
 
     What can be reduced over the patterns never needs the scores of all samples.
     """
-    for i in batches(x.shape[0], score.batch(x) // on.shape[0], x.device):
-        yield i, evaluate(score, x, baseline, on, part, among=i)
+    some, back = patterns.distinct(on)
+    made, again = _switched(x, baseline, some, part), torch.as_tensor(back, device=x.device)
+    # As many as fill whole batches of the model.
+    full = max(1, score.batch(x) // len(some))
+    held = max(1, _HELD // (len(on) * score.n_targets) // full) * full
+    for i in batches(len(x), held, x.device):
+        out = _Scored(score, x, made, slice(int(i[0]), int(i[-1]) + 1)).run()
+        yield i, out if len(some) == len(on) else out[:, again]
 
 
-def with_always(on: np.ndarray) -> np.ndarray:
-    """Patterns (m, g) -> (m, 1 + g), the first column for what is in no group."""
-    both: np.ndarray = np.hstack([np.ones((len(on), 1), dtype=bool), on])
-    return both
-
-
-def off_manifold(
-    x: Tensor, each: list[Fill], gaussian: Gaussian, on: np.ndarray, part: Tensor
-) -> Tensor:
-    """Mean distance from the Gaussian under each fill, over that of the samples: (n, fill).
-
-    Distances are Mahalanobis', averaged over patterns and over a few thousand pixels at most.
-    """
-    step = 1
-    if x.ndim == 4:
-        step = max(1, round((x.shape[2] * x.shape[3] / _PIXELS) ** 0.5))
-    x = _thin(x, step)
-    each = [Fill(_thin(f.baseline, step), f.rule, _thin(f.keep, step)) for f in each]
-    white = torch.as_tensor(gaussian.whitening(), dtype=x.dtype, device=x.device)
-    centre = torch.as_tensor(gaussian.mean, dtype=x.dtype, device=x.device)
-    centre = centre.view(-1, *[1] * (x.ndim - 2))
-    table = torch.as_tensor(with_always(on), device=x.device)
-    where = part.view(-1).view(-1, *[1] * (x.ndim - 2))
-
-    def distance(z: Tensor, i: Tensor) -> Tensor:
-        d = torch.einsum("cb,nmb...->nmc...", white, z - centre).square().sum(2).sqrt()
-        if x.ndim == 2:
-            return d
-        keep = torch.ones_like(d[:, :1]) if each[0].keep is None else rows_of(each[0].keep, i).to(d)
-        return (d * keep).sum((2, 3)) / keep.sum((2, 3))
-
-    total = x.new_zeros((x.shape[0], len(each)))
-    rows = max(1, _MAP_VALUES // x[0].numel())
-    for j in batches(len(on), _patterns_at_once(each[1], x, rows), x.device):
-        all_maps = [f.maps(_bands(on[j.cpu().numpy()], part), x) for f in each]
-        for i in batches(x.shape[0], rows // len(j), x.device):
-            keep = table[j][:, where].unsqueeze(0)
-            for k, (fill, maps) in enumerate(zip(each, all_maps, strict=True)):
-                z = torch.where(keep, x[i].unsqueeze(1), fill.stand_in(x, i, maps))
-                total[i, k] += distance(z, i).sum(1)
-    own = torch.cat([distance(x[i].unsqueeze(1), i) for i in batches(len(x), rows, x.device)])
-    return total / len(on) / own
-
-
-def _thin(array: Any, step: int) -> Any:
-    """Every so manieth row and column of what has any."""
-    if array is None or array.ndim < 4 or array.shape[-1] == array.shape[-2] == 1:
-        return array
-    return array[..., ::step, ::step]
-
-
-def _bands(on: np.ndarray, part: Tensor) -> np.ndarray:
-    """Which bands the patterns keep: (m, band)."""
-    if part.shape[0] > 1 or part.shape[1] != part.numel():
-        raise AssertionError("bands are filled from bands: part must be one row of them")
-    kept: np.ndarray = with_always(on)[:, part.view(-1).cpu().numpy()]
-    return kept
-
-
-def _patterns_at_once(fill: Fill, x: Tensor, batch: int) -> int:
-    return batch if fill.rule is None else min(batch, max(1, _MAP_VALUES // x.shape[1] ** 2))
+def _switched(x: Tensor, baseline: Tensor | Fill, on: np.ndarray, part: Tensor) -> Switched:
+    fill = baseline if isinstance(baseline, Fill) else Fill(baseline)
+    return Switched(x, fill, on, part)
 
 
 def present(part: Tensor, n_groups: int) -> Tensor:
@@ -184,8 +100,7 @@ def occlude_bands(score: Score, x: Tensor, baseline: Tensor | Fill, inside: np.n
         if baseline.rule is not None:
             return evaluate(score, x, baseline, ~inside, each_band(x))
         baseline = baseline.baseline
-    rows = torch.as_tensor(inside, device=x.device)
-    return _occlude(score, x, baseline, [(row,) for row in rows])
+    return _occlude(score, x, baseline, [(as_slice(row, x),) for row in inside])
 
 
 def each_band(x: Tensor) -> Tensor:
@@ -195,43 +110,125 @@ def each_band(x: Tensor) -> Tensor:
 
 def occlude_boxes(score: Score, x: Tensor, baseline: Tensor, boxes: np.ndarray) -> Tensor:
     """Score every sample without each box (row start, stop, column start, stop): (n, w, target)."""
+    every = slice(None)
     return _occlude(
-        score, x, baseline, [(slice(None), slice(a, b), slice(c, d)) for a, b, c, d in boxes]
+        score, x, baseline, [(every, slice(a, b), slice(c, d)) for a, b, c, d in boxes.tolist()]
     )
 
 
-def _occlude(
-    score: Score, x: Tensor, baseline: Tensor, windows: list[tuple[slice | Tensor, ...]]
+def occlude_blocks(
+    score: Score, x: Tensor, baseline: Tensor, inside: np.ndarray, boxes: np.ndarray
 ) -> Tensor:
-    n, m = x.shape[0], len(windows)
-    b = baseline.expand_as(x)
-    out = torch.empty((n, m, score.n_targets), dtype=score.dtype, device=x.device)
-    batch = score.batch(x)
-    with torch.no_grad():
-        for i in batches(n, batch // m, x.device):
-            for j in batches(m, batch // len(i), x.device):
-                z = x[i].unsqueeze(1).repeat(1, len(j), *[1] * (x.ndim - 1))
-                for row, w in enumerate(j.tolist()):
-                    z[:, row][(slice(None), *windows[w])] = b[i][(slice(None), *windows[w])]
-                s = score(z.flatten(0, 1), i.repeat_interleave(len(j)))
-                out[i[:, None], j] = s.view(len(i), len(j), -1)
-    return out
+    """Score without each window of bands inside each box: (n, w * v, target), boxes fastest."""
+    blocks: list[Window] = [
+        (bands, slice(a, b), slice(c, d))
+        for bands in [as_slice(row, x) for row in inside]
+        for a, b, c, d in boxes.tolist()
+    ]
+    return _occlude(score, x, baseline, blocks)
 
 
-def mean_over_windows(effect: Tensor, inside: np.ndarray) -> Tensor:
-    """Effects (n, target, w) -> mean over the windows that cover a band; NaN where none does."""
-    cover = torch.as_tensor(inside, dtype=effect.dtype, device=effect.device)
-    return (effect @ cover) / cover.sum(0)
+def _occlude(score: Score, x: Tensor, baseline: Tensor, windows: list[Window]) -> Tensor:
+    shared = score.runner.model.arrays == "numpy"
+    return _Scored(score, x, Cut(x, baseline, windows, shared), slice(0, len(x))).run()
 
 
-def mean_over_boxes(effect: Tensor, boxes: np.ndarray, size: tuple[int, ...]) -> Tensor:
-    """Effects (n, target, w) -> mean over the boxes that cover a pixel; NaN where none does."""
-    total = effect.new_zeros((*effect.shape[:2], *size))
-    count = effect.new_zeros(size)
-    for w, (a, b, c, d) in enumerate(boxes):
-        total[..., a:b, c:d] += effect[..., w, None, None]
-        count[a:b, c:d] += 1
-    return total / count
+class _Scored:
+    """Scores `out` (i, m, target) of some samples under all patterns."""
+
+    def __init__(self, score: Score, x: Tensor, made: Switched | Cut, samples: slice) -> None:
+        self.score, self.x, self.made, self.start = score, x, made, samples.start
+        n, m = samples.stop - samples.start, made.n_patterns
+        self.out = torch.empty((n, m, score.n_targets), dtype=score.dtype, device=x.device)
+        self.batch = score.batch(x)
+        # Which sample each row of a batch is made of, counted from its first.
+        self.shape, self.of = (0, 0), torch.empty(0)
+        # One buffer: the pages of large temporaries cost up to 40 % of a network's time.
+        self.room = x.new_empty((min(n * m, self.batch), *x.shape[1:]))
+
+    def run(self) -> Tensor:
+        """All of them, by the linear stem where that saves work."""
+        n, m = self.out.shape[:2]
+        runner = self.score.runner
+        todo = [(slice(0, n), slice(0, m))]
+        with torch.no_grad():
+            if runner.stem is None:
+                reason = stem.refusal(runner) or worth.refusal(self.x, self.made)
+                if reason:
+                    stem.say(runner, stem.Nothing(reason, expected=True))
+                elif n:
+                    stem.say(runner, stem.found(runner, self._first))
+                    todo = [(slice(0, 1), slice(1, m)), (slice(1, n), slice(0, m))]
+            if isinstance(runner.stem, stem.Layer):
+                todo = self._by_stem(todo)
+            for rows, columns in todo:
+                self._full(rows, columns)
+        return self.out
+
+    def _first(self) -> None:
+        one = slice(0, 1)
+        self.made.begin()
+        self.made.write(self.room[:1].unsqueeze(0), _moved(one, self.start), one)
+        self._score(self.room[:1], one, one)
+
+    def _full(self, rows: slice, columns: slice) -> None:
+        self.made.begin()
+        n, m = rows.stop - rows.start, columns.stop - columns.start
+        for r, c in spans(n, m, self.batch, self.made):
+            rs, j = _moved(r, rows.start), _moved(c, columns.start)
+            i = _moved(rs, self.start)
+            z = self.room[: (r.stop - r.start) * (c.stop - c.start)]
+            block = z.view(r.stop - r.start, c.stop - c.start, *self.x.shape[1:])
+            self.made.write(block, i, j)
+            self._score(z, rs, j)
+            self.made.restore(block, i, j)
+
+    def _score(self, z: Tensor, rows: slice, j: slice) -> None:
+        count, times = rows.stop - rows.start, j.stop - j.start
+        if self.shape != (count, times):
+            self.shape = (count, times)
+            self.of = torch.arange(count, device=z.device).repeat_interleave(times)
+        of = self.of + (self.start + rows.start)
+        self.out[rows, j] = self.score(z, of).view(-1, times, self.out.shape[2])
+
+    def _by_stem(self, todo: list[tuple[slice, slice]]) -> list[tuple[slice, slice]]:
+        """Do what can be done, and say what is left."""
+        runner, layer, made = self.score.runner, self.score.runner.stem, self.made
+        in_place = runner.model.resize is None
+        size = worth.samples_at_once(made, self.batch)
+        for k, (rows, columns) in enumerate(todo):
+            for part in worth.chunks(rows.stop - rows.start, size):
+                here = _moved(part, rows.start)
+                place = sums.Place(runner, layer, _moved(here, self.start), self.room)
+                try:
+                    self._summed(worth.table(place, made, in_place), here, columns, layer)
+                except sums.NotLinearError as error:
+                    stem.say(runner, stem.Nothing(str(error), str(error) == sums.LITTLE))
+                    return [(slice(here.start, rows.stop), columns), *todo[k + 1 :]]
+        return []
+
+    def _summed(self, table: sums.Table, rows: slice, columns: slice, layer: stem.Layer) -> None:
+        # Whatever else looks at the input shows itself.
+        nothing = self.room.fill_(torch.nan)
+        n, m = rows.stop - rows.start, columns.stop - columns.start
+        wide = max(1, min(m, self.batch))
+        high = max(1, self.batch // wide)
+        for r in worth.chunks(n, high):
+            for c in worth.chunks(m, wide):
+                j = _moved(c, columns.start)
+                answer = table.answer(r, j)
+                with stem.standing_in(layer, answer):
+                    try:
+                        self._score(nothing[: len(answer)], _moved(r, rows.start), j)
+                    except ModelError as error:
+                        missing = error.__cause__ is None  # not-a-number, and no error within
+                        raise sums.NotLinearError(
+                            "the input is used twice" if missing else "it fails without its input"
+                        ) from error
+
+
+def _moved(part: slice, by: int) -> slice:
+    return slice(part.start + by, part.stop + by)
 
 
 def fade(
@@ -242,14 +239,18 @@ def fade(
     start = baseline.expand_as(x)
     out = torch.empty((n, m, score.n_targets), dtype=score.dtype, device=x.device)
     batch = score.batch(x)
-    for i in batches(n, batch // m, x.device):
-        for j in batches(m, batch // len(i), x.device):
-            share = torch.as_tensor(np.stack([mask(k) for k in j.tolist()])).to(x)
-            way = share[None, :, None] * (x[i] - start[i]).unsqueeze(1)
-            z = start[i].unsqueeze(1) + way
-            with torch.no_grad():
-                s = score(z.flatten(0, 1), i.repeat_interleave(len(j)))
-            out[i[:, None], j] = s.view(len(i), len(j), -1)
+    room = x.new_empty((min(n * m, batch), *x.shape[1:]))
+    with torch.no_grad():
+        for i in batches(n, batch // m, x.device):
+            rows = slice(int(i[0]), int(i[-1]) + 1)
+            way = (x[rows] - start[rows]).unsqueeze(1)
+            for j in batches(m, batch // len(i), x.device):
+                share = torch.as_tensor(np.stack([mask(k) for k in j.tolist()])).to(x)
+                z = room[: len(i) * len(j)]
+                block = z.view(len(i), len(j), *x.shape[1:])
+                torch.mul(share[None, :, None], way, out=block).add_(start[rows].unsqueeze(1))
+                s = score(z, i.repeat_interleave(len(j)))
+                out[rows, int(j[0]) : int(j[-1]) + 1] = s.view(len(i), len(j), -1)
     return out
 
 
@@ -257,56 +258,3 @@ def given(x: Tensor, known: Tensor, donor: np.ndarray) -> Tensor:
     """Values of the donors (n,), where they and the sample itself have data; else its own."""
     giver = torch.tensor(donor, device=x.device)
     return torch.where(known & known[giver], x[giver], x)
-
-
-def occlude_blocks(
-    score: Score, x: Tensor, baseline: Tensor, inside: np.ndarray, boxes: np.ndarray
-) -> Tensor:
-    """Score without each window of bands inside each box: (n, w * v, target), boxes fastest."""
-    bands = [torch.as_tensor(np.flatnonzero(row), device=x.device) for row in inside]
-    blocks: list[tuple[slice | Tensor, ...]] = [
-        (band, slice(a, b), slice(c, d)) for band in bands for a, b, c, d in boxes
-    ]
-    return _occlude(score, x, baseline, blocks)
-
-
-def mean_over_blocks(
-    effect: Tensor, inside: np.ndarray, boxes: np.ndarray, size: tuple[int, ...]
-) -> Tensor:
-    """Effects (n, target, w * v) -> mean over the blocks that cover a value; else NaN."""
-    cover = torch.as_tensor(inside, dtype=effect.dtype, device=effect.device)
-    each = effect.unflatten(2, inside.shape[:1] + boxes.shape[:1]).transpose(2, 3) @ cover
-    total = effect.new_zeros((*effect.shape[:2], inside.shape[1], *size))
-    count = effect.new_zeros(size)
-    for v, (a, b, c, d) in enumerate(boxes):
-        total[..., a:b, c:d] += each[:, :, v, :, None, None]
-        count[a:b, c:d] += 1
-    return total / (cover.sum(0)[:, None, None] * count)
-
-
-def mean_under_masks(
-    scores: Tensor,
-    mask: Callable[[int], np.ndarray],
-    size: tuple[int, int],
-    probability: float,
-    centred: bool,
-) -> tuple[Tensor, Tensor]:
-    """Mean of score times mask over the probability, and its error: each (n, target, y, x).
-
-    scores (n, m, target), float64; `centred` ones sum to zero, which costs a degree of freedom.
-    """
-    n, m, k = scores.shape
-    total = scores.new_zeros((n, k, size[0] * size[1]))
-    square = total.clone()
-    for j in batches(m, max(1, _MASK_VALUES // (size[0] * size[1])), scores.device):
-        share = torch.as_tensor(np.stack([mask(i) for i in j.tolist()])).to(scores).flatten(1)
-        if centred:
-            share = share - probability
-        some = scores[:, j].transpose(1, 2)
-        total += some @ share
-        square += some**2 @ share**2
-    mean = total / m
-    variance = (square / m - mean**2).clamp(min=0) / (m - 1)
-    freedom = (m - 1) / m if centred else 1.0
-    value = mean / (freedom * probability)
-    return value.unflatten(2, size), (variance.sqrt() / probability).unflatten(2, size)

@@ -116,9 +116,9 @@ def replica(module: nn.Module) -> nn.Module | None:
     parts = list(module.modules())
     if any(isinstance(p, torch.jit.ScriptModule) or hasattr(p, "_orig_mod") for p in parts):
         return None
-    if any(_reaches_out(value, set()) for part in parts for value in vars(part).values()):
-        return None
-    with SHARED:
+    with SHARED:  # nobody replaces a forward meanwhile
+        if any(_reaches_out(value, set()) for part in parts for value in vars(part).values()):
+            return None
         try:
             memo: dict[int, Any] = {id(b): b.detach() for b in module.buffers()}
             for parameter in module.parameters():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Hashable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -34,8 +35,13 @@ class Runner:
         self.dtype = dtype
         self._batch = batch
         # Once per run, so that the batches of a run are of one size.
-        self._room = devices.room(device)
+        spectra = model.takes == "spectrum" and isinstance(module, torch.nn.Module)
+        self._room = devices.room(device, spectra)
         self.limit = memory.limit(model, device)
+        # The linear stem, or why there is none, once that is known (`tensors.stem`).
+        self.stem: Any = None
+        # Who wants to see what goes in.
+        self.seen: Callable[[Tensor], None] | None = None
         # The largest call so far: rows, and values of one.
         self.most = (0, 1)
 
@@ -52,8 +58,10 @@ class Runner:
     def forward(self, x: Tensor) -> Tensor:
         """x (n, band[, y, x]) -> (n, target[, y, x]), on the grid of x."""
         out = self.raw(x)
-        if not bool(torch.isfinite(out.detach()).all()):
-            found = "NaN" if bool(torch.isnan(out.detach()).any()) else "infinite values"
+        plain = out.detach()
+        # A sum is finite when its terms are, and costs no copy of them; it can overflow, too.
+        if not math.isfinite(float(plain.sum())) and not bool(torch.isfinite(plain).all()):
+            found = "NaN" if bool(torch.isnan(plain).any()) else "infinite values"
             raise ModelError(
                 f"The model answered {found} for a finite input; mend the model, or choose a "
                 f"baseline that it can bear (log(0) and 0/0, for example, are not finite)."
@@ -66,6 +74,8 @@ class Runner:
         """Before the activation, and finite or not: (n, target[, y, x])."""
         n, grid = x.shape[0], tuple(x.shape[2:])
         self.most = max(self.most, (n, x[0].numel()))
+        if self.seen is not None:
+            self.seen(x)
         z = self._ready(x)
         try:
             out = self._called(z)
@@ -270,12 +280,14 @@ def execute(
     batch_size: int | None,
     tick: Callable[[int], object] | None,
     replica: Hashable | None = None,
+    told: dict[str, str] | None = None,
 ) -> dict[str, np.ndarray]:
     """Run a kernel on samples x (n, band[, y, x]); arrays in, arrays out.
 
     `core` (y, x) bool is what a tile with a halo stands for; see `Score`.
     With `replica`, the name of a run, threads run beside each other on replicas of a network.
-    When memory runs out all of it is run anew in smaller batches.
+    When memory runs out all of it is run anew in smaller batches. `told` takes in words how it
+    was run.
     """
     alone = getattr(getattr(kernel, "spec", None), "alone", False)
     key = None if alone else replica
@@ -291,18 +303,21 @@ def execute(
 
         try:
             with session(model, device, batch_size, key) as runner:
-                return _run(kernel, runner, x, targets, weight, core, inputs, static, count)
+                found = _run(kernel, runner, x, targets, weight, core, inputs, static, count)
+                if told is not None and not getattr(runner.stem, "expected", runner.stem is None):
+                    told["stem"] = str(runner.stem)
+                return found
         except Exception as error:
             if not memory.ran_out(error):
                 raise
-            told = _told(error)
+            why = _told(error)
         # Here and not above: a caught error holds the tensors of the frames that it passed.
         if tick is not None:
             tick(-ticked)
         most, known = (0, 1), None
         if runner is not None:
             most, known = runner.most, runner.limit
-        memory.shrink(model, devices.chosen(model, device), most, known, told, tried)
+        memory.shrink(model, devices.chosen(model, device), most, known, why, tried)
 
 
 def _run(

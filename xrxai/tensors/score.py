@@ -47,6 +47,7 @@ class Score:
         self._tick = tick
         self._parent: tuple[Score, Tensor] | None = None
         self._spent = torch.zeros(n_samples, dtype=torch.int64, device=runner.device)
+        self._one = torch.ones(1, dtype=torch.int64, device=runner.device)
 
     @property
     def n_targets(self) -> int:
@@ -74,7 +75,7 @@ class Score:
             parent, made_of = self._parent
             return parent(x, made_of[of])
         out = self.runner.forward(x)
-        self._spent += torch.bincount(of, minlength=self.n_samples)
+        self._spent.index_add_(0, of, self._one.expand(len(of)))
         if self._tick is not None:
             self._tick(x.shape[0])
         if self.runner.model.gives == "vector":
@@ -145,26 +146,32 @@ class Score:
 
     def _reduced(self, out: Tensor, of: Tensor, clean: bool) -> Tensor:
         """Sum a map (n, all targets, y, x) into scores (n, target)."""
-        weight = torch.ones_like(out[:, 0]) if self.weight is None else self.weight[of]
-        won = torch.nn.functional.one_hot(out.detach().argmax(1), out.shape[1])
-        won = won.permute(0, 3, 1, 2)[:, self.targets] * weight[:, None]
-        if clean:
-            self._note(won, of)
         reduction = self.runner.model.reduction
-        chosen = out[:, self.targets]
+        counted = out[:, self.targets] if len(self.targets) < out.shape[1] else out
+        if clean or reduction == "argmax":
+            won = self._won(out, of)
+            if clean:
+                self._note(won, of)
         if reduction == "area":
-            counted = chosen * weight[:, None]
+            counted = counted if self.weight is None else counted * self.weight[of][:, None]
         elif reduction == "argmax" or clean:
-            counted = chosen * won
+            counted = counted * won
         elif self._gate is None:
             raise AssertionError("score.clean(x) notes the frozen classes first")
         else:
-            counted = chosen * self._gate[of].to(chosen.dtype)
+            counted = counted * self._gate[of]
         if self.core is not None:
             self._last = _sum(counted.detach() * self.core)
             if clean:
                 self._into("prediction", of, self._last)
         return _sum(counted)
+
+    def _won(self, out: Tensor, of: Tensor) -> Tensor:
+        """Weight of each pixel for the target that wins it, else 0: (n, target, y, x)."""
+        best = out.detach().argmax(1, keepdim=True)
+        won = best == torch.tensor(self.targets, device=out.device).view(1, -1, 1, 1)
+        weight = torch.ones_like(out[:, 0]) if self.weight is None else self.weight[of]
+        return won * weight[:, None]
 
     def _note(self, won: Tensor, of: Tensor) -> None:
         if self._gate is None:

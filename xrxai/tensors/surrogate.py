@@ -11,12 +11,14 @@ from torch import Tensor
 
 from xrxai.designs import Drawn
 from xrxai.tensors.run import batches
+from xrxai.tensors.score import in_a_row
 
 # Sweeps at most, and the change at which they end: intervals and held-out residuals need fewer
 # digits than the coefficients themselves.
 _EXACT, _ROUGH = (10_000, 1e-10), (300, 1e-5)
 _FOLDS = 5
 _FIT_VALUES = 4_000_000
+_RIDGE_VALUES = 2**17  # which stay in the cache of a core, with what is made of them
 
 
 class Fit(NamedTuple):
@@ -45,15 +47,14 @@ def fit(
 
     design, share = exact(drawn.on), exact(weight)
     rows = 2 if drawn.paired else 1
-    repeats = None if resamples is None else exact(np.repeat(resamples, rows, axis=1))
-    wide = max(drawn.on.shape[0], 0 if repeats is None else len(repeats) * drawn.on.shape[1])
-    parts = []
-    for i in batches(len(y), _FIT_VALUES // (y.shape[2] * wide), y.device):
-        some = y[i].double()
-        if repeats is None:
-            parts.append(ridge(design, share, some, alpha, rows, drawn.left))
-        else:
-            parts.append(lasso(design, share, some, alpha, repeats, rows, drawn.left))
+    if resamples is None:
+        return ridge(design, share, y, alpha, rows, drawn.left)
+    repeats = exact(np.repeat(resamples, rows, axis=1))
+    wide = max(drawn.on.shape[0], len(repeats) * drawn.on.shape[1])
+    parts = [
+        lasso(design, share, y[i].double(), alpha, repeats, rows, drawn.left)
+        for i in batches(len(y), _FIT_VALUES // (y.shape[2] * wide), y.device)
+    ]
     return Fit(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
@@ -66,7 +67,7 @@ def ridge(
     left: float = 1.0,
     level: float = 0.95,
 ) -> Fit:
-    """Weighted ridge: on (m, g), weight (m,), y (n, m, target), all float64.
+    """Weighted ridge: on (m, g), weight (m,), both float64, y (n, m, target).
 
     Minimises ``sum w (y - b0 - on b)^2 / sum w + alpha |b|^2``. The true answer is not linear in
     the pattern, so residuals are no homogeneous noise: errors are the sandwich estimate HC3
@@ -75,39 +76,40 @@ def ridge(
     section 2.6): HC3 of pairs covered 98-99 % where 95 % were asked. The held-out residuals are
     those of each row or pair in the fit without it, exact.
     """
-    m, g = on.shape
-    design = torch.cat([torch.ones_like(on[:, :1]), on], dim=1)
+    (m, g), (n, _, k) = on.shape, y.shape
     share = weight / weight.sum()
     root = share.sqrt()[:, None]
-    normal = (design * share[:, None]).T @ design
+    # Here and below all is times the roots of the weights.
+    design = torch.cat([torch.ones_like(on[:, :1]), on], dim=1) * root
+    normal = design.T @ design
     normal[range(1, g + 1), range(1, g + 1)] += alpha
-    project = torch.linalg.pinv(normal, hermitian=True) @ (design * root).T
-    beta = torch.einsum("pm,nmk->nkp", project, y * root)
-    residual = (y - torch.einsum("mp,nkp->nmk", design, beta)) * root
-    *apart, known = _apart((design * root).unflatten(0, (-1, rows)), project, rows)
-    spread, left_out = (
-        torch.einsum("cij,ncjk->ncik", a, residual.unflatten(1, (-1, rows))).flatten(1, 2)
-        for a in apart
-    )
-    moved = torch.einsum("pci,pcj->pcij", *[project[1:].unflatten(1, (-1, rows))] * 2)
-    both = torch.einsum("ncik,ncjk->nkcij", *[spread.unflatten(1, (-1, rows))] * 2)
-    variance = torch.einsum("pm,nkm->nkp", moved.flatten(1), both.flatten(2)).clamp(min=0)
-    coefficient, error = beta[..., 1:], (variance * left).sqrt()
+    project = torch.linalg.pinv(normal, hermitian=True) @ design.T
+    spreading, holding, known = _apart(design.unflatten(0, (-1, rows)), project, rows)
     freedom = m // rows - g - 1
+    reach = float(special.stdtrit(max(freedom, 1), 0.5 + level / 2))
+    slope, variance = on.new_empty((2, n, k, g))
+    r2, heldout = on.new_empty((2, n, k))
+    for i in batches(n, _RIDGE_VALUES // (m * k), y.device):
+        at = in_a_row(i)
+        # Patterns down, samples and targets across: every step is one product of matrices.
+        flat = y[at].transpose(0, 1).to(torch.float64, copy=True).reshape(m, -1)
+        largest = flat.abs().amax(dim=0)
+        beta = project @ flat.mul_(root)
+        residual = torch.addmm(flat, design, beta, alpha=-1)
+        left_out = _by_cluster(holding, residual)
+        spread = left_out if rows == 1 else _by_cluster(spreading, residual)
+        slope[at] = beta[1:].view(g, -1, k).permute(1, 2, 0)
+        variance[at] = _sandwich(project[1:], spread, rows).view(g, -1, k).permute(1, 2, 0)
+        total = torch.addmm(flat, root, root.T @ flat, alpha=-1)
+        everything = _squared(total)
+        still = ~_varies(largest, everything.sqrt())
+        others = _squared(_without(total, root, rows))
+        r2[at] = _share(_squared(residual), everything, still).view(-1, k)
+        heldout[at] = _share(_squared(left_out), others, still | ~known).view(-1, k)
+    error = variance.mul_(left).sqrt_()
     if freedom < 1 and left > 0:
-        error = torch.full_like(error, torch.nan)
-    reach = error * float(special.stdtrit(max(freedom, 1), 0.5 + level / 2))
-    mean = torch.einsum("m,nmk->nk", share, y)
-    total = (y - mean[:, None]) * root
-    still = ~_varies(y, total.square().sum(1).sqrt())
-    return Fit(
-        coefficient,
-        error,
-        coefficient - reach,
-        coefficient + reach,
-        _r2(residual, total, still),
-        _r2(left_out, _without(total, root, rows), still | ~known),
-    )
+        error.fill_(torch.nan)
+    return Fit(slope, error, slope - error * reach, slope + error * reach, r2, heldout)
 
 
 def _apart(design: Tensor, project: Tensor, rows: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -126,15 +128,40 @@ def _apart(design: Tensor, project: Tensor, rows: int) -> tuple[Tensor, Tensor, 
     return held if rows == 1 else (turn / value.sqrt()) @ turn.mT, held, known
 
 
-def _without(total: Tensor, root: Tensor, rows: int) -> Tensor:
-    """Distances from the mean without the row or pair itself: all times the roots of the weights.
+def _by_cluster(matrix: Tensor, residual: Tensor) -> Tensor:
+    """matrix (c, rows, rows) times each cluster's rows of the residual (m, value)."""
+    rows = matrix.shape[-1]
+    if rows == 1:
+        return residual * matrix[:, 0]
+    return torch.bmm(matrix, residual.unflatten(0, (-1, rows))).flatten(0, 1)
 
-    total (n, m, target), root (m, 1).
-    """
-    own = (total * root).unflatten(1, (-1, rows)).sum(2)
-    rest = 1 - root.square().view(-1, rows).sum(1)
-    away: Tensor = (own / rest[:, None]).repeat_interleave(rows, 1) * root
-    return total + away
+
+def _sandwich(project: Tensor, spread: Tensor, rows: int) -> Tensor:
+    """Sum over clusters of the square of what each adds: project (g, m), spread (m, value)."""
+    found = project.square() @ spread.square()
+    if rows == 2:
+        one, two = project[:, ::2], project[:, 1::2]
+        found.addmm_(one * two, spread[::2] * spread[1::2], alpha=2).clamp_(min=0)
+    return found
+
+
+def _without(total: Tensor, root: Tensor, rows: int) -> Tensor:
+    """Distances (m, value) from the mean without the row or pair itself; root (m, 1)."""
+    own = (total * root).unflatten(0, (-1, rows)).sum(1)
+    rest = 1 - root.square().view(-1, rows).sum(1, keepdim=True)
+    made: Tensor = total + (own / rest).repeat_interleave(rows, 0) * root
+    return made
+
+
+def _squared(array: Tensor, dim: int = 0) -> Tensor:
+    """Sum of squares over the patterns."""
+    found: Tensor = torch.linalg.vecdot(array, array, dim=dim)
+    return found
+
+
+def _share(wrong: Tensor, everything: Tensor, still: Tensor) -> Tensor:
+    """Share of explained variance; NaN where nothing varies."""
+    return torch.where(still, torch.nan, 1 - wrong / torch.where(still, 1.0, everything))
 
 
 def lasso(
@@ -158,7 +185,7 @@ def lasso(
     mean = torch.einsum("m,nmk->nk", share, y)
     total = y - mean[:, None]
     spread = torch.einsum("m,nmk->nk", share, total**2).sqrt()
-    still = ~_varies(y, spread)
+    still = ~_varies(y.abs().amax(dim=1), spread)
     safe = torch.where(still, torch.ones_like(spread), spread)
     z = total / safe[:, None]
     beta, offset = _descend(on, share[None], z, alpha)
@@ -184,8 +211,8 @@ def lasso(
         drawn.std(dim=0) * scale * few,
         (beta[0] + few * (low - beta[0])) * scale,
         (beta[0] + few * (high - beta[0])) * scale,
-        _r2(residual * root, z * root, still),
-        _r2(heldout * root, base * root, still),
+        _share(_squared(residual * root, 1), _squared(z * root, 1), still),
+        _share(_squared(heldout * root, 1), _squared(base * root, 1), still),
     )
 
 
@@ -216,15 +243,6 @@ def _descend(
     return beta, z_mean - torch.einsum("rnkg,rg->rnk", beta, on_mean)
 
 
-def _varies(y: Tensor, spread: Tensor) -> Tensor:
+def _varies(largest: Tensor, spread: Tensor) -> Tensor:
     """Whether the answer moves by more than rounding."""
-    return spread > 1e-7 * y.abs().amax(dim=1).clamp(min=1e-300)
-
-
-def _r2(residual: Tensor, total: Tensor, still: Tensor) -> Tensor:
-    """Share of explained variance (n, target), both times the roots of the weights.
-
-    NaN where nothing varies.
-    """
-    left, everything = residual.square().sum(1), total.square().sum(1)
-    return torch.where(still, torch.nan, 1 - left / torch.where(still, 1.0, everything))
+    return spread > 1e-7 * largest.clamp(min=1e-300)

@@ -55,7 +55,8 @@ def ask(
     nothing = _nothing(score, x, fill, part)
     kept: list[Tensor] = []
     most = max(1, len(rounds[-1]))
-    size = max(score.batch(x) // most, _VALUES // (most * score.n_targets))
+    full = max(1, score.batch(x) // most)  # samples that fill a batch of the model
+    size = max(1, _VALUES // (most * score.n_targets) // full) * full
     for going in batches(n, size, x.device):
         y = x.new_empty(0)
         for r, on in enumerate(rounds):
