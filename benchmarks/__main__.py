@@ -1,8 +1,8 @@
 """Speed, growth, memory and start of explanations, with peers beside them: ``make bench``.
 
-``python -m benchmarks`` takes about half an hour on two cores, writes build/benchmarks.json and the
-tables of docs/performance.md. ``--only A_lime_spectral start`` measures these again and keeps the
-rest of the JSON. What takes a cluster, a large disk or another kind of question has its own door:
+``python -m benchmarks`` takes a good half hour of processor time, writes build/benchmarks.json and
+the tables of docs/performance.md. ``--only A_lime_spectral start`` measures these again and keeps
+the rest of the JSON. What takes a cluster, a large disk or another kind of question has its own door:
 python -m benchmarks.memory, .scene, .travel, .scale, .resume, .planted, .gpu.
 """
 
