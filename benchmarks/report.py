@@ -73,7 +73,8 @@ def blocks(found: dict[str, Any]) -> dict[str, str]:
         **{key: told[key] for key in ("cores", "processor", "system", "python")},
     )
     paragraphs = [*reading.strip().split("\n\n"), *_busy(found)]
-    out = {"reading": "\n\n".join(textwrap.fill(p, 100) for p in paragraphs)}
+    filled = (textwrap.fill(p, 100, break_on_hyphens=False) for p in paragraphs)
+    out = {"reading": "\n\n".join(filled)}
     if "speed" in found:
         why = found.get("meteors")
         said = f"\nmeteors could not be installed here: {why}\n" if why else ""
