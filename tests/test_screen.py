@@ -13,8 +13,8 @@ import xrxai
 from tests import planted, worlds
 from tests.test_bad_input import cube as plain
 from tests.test_bad_input import patch as never
-from xrxai import patterns
 from xrxai.datasets import synthetic
+from xrxai.labelled import windows
 
 
 def slow(f, x, b, window, refine, share):
@@ -73,7 +73,7 @@ def test_twin(share):
 
 def test_levels_cover_the_image_and_end_at_single_pixels():
     boxes = np.array([[0, 3, 0, 2], [3, 4, 0, 1]])
-    parts, parent = patterns.quarters(boxes)
+    parts, parent = windows.quarters(boxes)
     assert parent.tolist() == [0, 0, 0, 0], "one pixel has no parts"
     assert parts.tolist() == [[0, 2, 0, 1], [0, 2, 1, 2], [2, 3, 0, 1], [2, 3, 1, 2]]
     cube = worlds.cube(y=4, x=4, invalid=False)

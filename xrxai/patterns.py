@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -60,23 +59,6 @@ class Boxes(NamedTuple):
         row, column = np.indices((len(self.rows), len(self.columns))).reshape(2, -1)
         both: np.ndarray = np.concatenate([self.rows[row], self.columns[column]], axis=1)
         return both
-
-
-def quarters(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes (n, 4) cut in halves along both axes: their parts (m, 4), and of which each is one.
-
-    What is one pixel high or wide is not cut along that axis, and one pixel has no parts.
-    """
-    found, parent = [], []
-    for i, (top, bottom, left, right) in enumerate(boxes.tolist()):
-        rows = sorted({top, (top + bottom + 1) // 2, bottom})
-        columns = sorted({left, (left + right + 1) // 2, right})
-        if len(rows) + len(columns) > 4:
-            for a, b in itertools.pairwise(rows):
-                for c, d in itertools.pairwise(columns):
-                    found.append((a, b, c, d))
-                    parent.append(i)
-    return np.array(found, dtype=int).reshape(-1, 4), np.array(parent, dtype=int)
 
 
 class Pixels(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -101,6 +102,23 @@ def over_pixels(
     rows = patterns.windows(size[0], high, down)
     columns = patterns.windows(size[1], wide, right)
     return PixelWindows(patterns.Boxes(rows, columns), (high, wide), (down, right))
+
+
+def quarters(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes (n, 4) cut in halves along both axes: their parts (m, 4), and of which each is one.
+
+    What is one pixel high or wide is not cut along that axis, and one pixel has no parts.
+    """
+    found, parent = [], []
+    for i, (top, bottom, left, right) in enumerate(boxes.tolist()):
+        rows = sorted({top, (top + bottom + 1) // 2, bottom})
+        columns = sorted({left, (left + right + 1) // 2, right})
+        if len(rows) + len(columns) > 4:
+            for a, b in itertools.pairwise(rows):
+                for c, d in itertools.pairwise(columns):
+                    found.append((a, b, c, d))
+                    parent.append(i)
+    return np.array(found, dtype=int).reshape(-1, 4), np.array(parent, dtype=int)
 
 
 def band_coords(place: Cube, bands: BandWindows) -> dict[str, Any]:
