@@ -206,23 +206,26 @@ class Windows(_Plane):
         if made.n_patterns < 2 * (cover + 3):
             raise NotLinearError(LITTLE)
         ends = Cut(made.x, made.baseline, [(slice(None),), (slice(0, 0),), middle], True)
-        super().__init__(place, ends, 0, 1)
-        self.whole = self.base + self.effects([(slice(None),)])[0].values
+        super().__init__(place, ends, 1, 0)  # from the whole sample to the baseline
+        # What sees all of the image is as large as an answer, and gains nothing from others.
+        self.ahead = _AHEAD if middle[1:] else 1
         self.known: tuple[slice, list[Effect]] = (slice(0, 0), [])
+        made_up = self._without(self.effects([middle]))
         true = place.layer(_written(place, ends, 2))
-        check = made.n_patterns // 2
-        fit(true, self.answer(slice(0, 1), slice(check, check + 1)), self.whole - self.base)
+        fit(true, made_up, true - self.base)
 
     def answer(self, i: slice, j: slice) -> Tensor:
         """See `Table`."""
         at = self.known[0]
         if j.start < at.start or j.stop > at.stop:
-            at = slice(j.start, max(j.stop, j.start + _AHEAD))
+            at = slice(j.start, max(j.stop, j.start + self.ahead))
             self.known = at, self.effects(self.windows[at])
-        some = self.known[1][j.start - at.start : j.stop - at.start]
-        out = self.whole.repeat(len(some), 1, 1, 1)
+        return self._without(self.known[1][j.start - at.start : j.stop - at.start])
+
+    def _without(self, some: list[Effect]) -> Tensor:
+        out = self.base.repeat(len(some), 1, 1, 1)
         for row, (rows, columns, values) in zip(out, some, strict=True):
-            row[:, rows, columns] -= values
+            row[:, rows, columns] += values
         return out
 
 
