@@ -86,11 +86,11 @@ def lime_spectral(
         "auto" draws in rounds until each sample has the precision of `tolerance`.
     design : {"balanced", "paired", "random"}, default: "balanced"
         How patterns are drawn. "random": by independent fair coins [1]_. "paired": each with its
-        complement, none twice, so that effects of two groups together do not blur those of
-        one. "balanced": besides, any two groups are on together in a quarter of the patterns,
-        as in the two-level designs of Plackett and Burman [4]_ with fold-over, whose rows,
-        columns and signs are drawn. Balanced needs about half of the patterns that random does;
-        pairs make `n_samples` even.
+        complement, none twice, so that effects of two groups together blur those of one
+        less. "balanced": besides, any two groups are on together in a quarter of the patterns,
+        or as nearly as `n_samples` lets them: two-level designs of Plackett and Burman [4]_
+        with fold-over, whose rows, columns and signs are drawn. For the error of random it
+        needs about half of the patterns; pairs make `n_samples` even.
     tolerance : float, optional
         With ``n_samples="auto"``: a sample is done when, for every target, the median of its
         standard errors is at most this share of its largest coefficient. Default: 0.05; half
@@ -258,11 +258,11 @@ def lime_spatial(
         "auto" draws in rounds until each sample has the precision of `tolerance`.
     design : {"balanced", "paired", "random"}, default: "balanced"
         How patterns are drawn. "random": by independent fair coins [1]_. "paired": each with its
-        complement, none twice, so that effects of two segments together do not blur those of
-        one. "balanced": besides, any two segments are on together in a quarter of the patterns,
-        as in the two-level designs of Plackett and Burman [4]_ with fold-over, whose rows,
-        columns and signs are drawn. Balanced needs about half of the patterns that random does;
-        pairs make `n_samples` even.
+        complement, none twice, so that effects of two segments together blur those of one
+        less. "balanced": besides, any two segments are on together in a quarter of the patterns,
+        or as nearly as `n_samples` lets them: two-level designs of Plackett and Burman [4]_
+        with fold-over, whose rows, columns and signs are drawn. For the error of random it
+        needs about half of the patterns; pairs make `n_samples` even.
     tolerance : float, optional
         With ``n_samples="auto"``: a sample is done when, for every target, the median of its
         standard errors is at most this share of its largest coefficient. Default: 0.05; half
