@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # to be filled, as long as activations of many times the input fit beside it.
 _ROOM = 4 * 2**20
 # The layers of a network on spectra hold ten or more times its input: at 1000 spectra of 150 bands
-# they stay in the cache of a core, at 2000 they take twice the time (docs/architecture.md).
+# they stay in the cache of a core, at 4000 they take twice the time (docs/architecture.md).
 _ROOM_SPECTRA = 512 * 2**10
 _ROOM_CUDA = 256 * 2**20
 _SHARE_CUDA = 64
