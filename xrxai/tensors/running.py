@@ -28,6 +28,7 @@ class Running:
     def __init__(self, x: Tensor, n_targets: int, weight: Tensor) -> None:
         self._mean = x.new_zeros((x.shape[0], n_targets, *x.shape[1:]))
         self._squares = torch.zeros_like(self._mean)
+        self._alike = weight[0].numel() == 1  # a number does what an array of them would
         weight = weight.expand(-1, x.shape[1], *[-1] * (x.ndim - 2))
         self._counts = weight.cumsum(0)
         self._share = weight / self._counts.clamp(min=1)
@@ -41,9 +42,14 @@ class Running:
         """
         rows, bands = at
         mean = self._mean[rows, target, bands]
-        away = values.sub_(mean)
-        mean.addcmul_(away, self._share[draw, bands])
-        self._squares[rows, target, bands].addcmul_(away.square_(), self._rest[draw, bands])
+        away, squares = values.sub_(mean), self._squares[rows, target, bands]
+        share, rest = self._share[draw, bands], self._rest[draw, bands]
+        if self._alike:
+            mean.add_(away, alpha=float(share.flatten()[0]))
+            squares.addcmul_(away, away, value=float(rest.flatten()[0]))
+        else:
+            mean.addcmul_(away, share)
+            squares.addcmul_(away.square_(), rest)
         self._count = self._counts[draw]
 
     def finish(self, statistic: str) -> dict[str, Tensor]:
@@ -122,9 +128,10 @@ def repeat(
                 values = next(each).unflatten(0, (len(i), len(j)))
                 for k, bands in itertools.product(range(0, len(j), step), parts(len(i))):
                     here = (slice(None), slice(k, k + step), bands)
-                    one = values[here] * drawn[here] if how.times_x else values[here]
-                    one = one.square() if how.statistic == "square" else one
-                    seen.push(draws[k] // step, target, (rows, bands), one.mean(1))
+                    one = values[here] * drawn[here] if how.times_x else values[here].clone()
+                    one = one.square_() if how.statistic == "square" else one
+                    one = one[:, 0] if step == 1 else one.mean(1)
+                    seen.push(draws[k] // step, target, (rows, bands), one)
                 del values, one  # which can be a view of them
             del drawn, each  # with the graph
         del shared

@@ -331,9 +331,13 @@ def gradient_along(
     here, there = start[rows], end[rows]
     n_targets = score.n_targets if targets is None else len(targets)
     total = end.new_zeros((n, n_targets, *end.shape[1:])) if into is None else into
+    room = end.new_empty(0)
     for j in batches(len(nodes), score.batch(end) // n, end.device):
         step = at[j].view(1, -1, *[1] * (end.ndim - 1))
-        way = torch.lerp(here.unsqueeze(1), there.unsqueeze(1), step).flatten(0, 1)
+        shape = (n, len(j), *end.shape[1:])
+        if room.shape != shape:  # else the pages of the last points do again
+            room = end.new_empty(shape)
+        way = torch.lerp(here.unsqueeze(1), there.unsqueeze(1), step, out=room).flatten(0, 1)
         way, s = _followed(score, way, samples.repeat_interleave(len(j)), clean=False)
         weight = share[j].expand(n, 1, -1)
         each = _one_by_one(score, s, way, targets)
