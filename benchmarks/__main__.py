@@ -2,8 +2,8 @@
 
 ``python -m benchmarks`` takes a good half hour of processor time, writes build/benchmarks.json and
 the tables of docs/performance.md. ``--only A_lime_spectral start`` measures these again and keeps
-the rest of the JSON. What takes a cluster, a large disk or another kind of question has its own door:
-python -m benchmarks.memory, .scene, .travel, .scale, .resume, .planted, .gpu.
+the rest of the JSON. What takes a cluster, a large disk or another kind of question has its own
+door: python -m benchmarks.memory, .scene, .travel, .scale, .resume, .planted, .gpu.
 """
 
 from __future__ import annotations
