@@ -89,9 +89,9 @@ def watched() -> Iterator[Spent]:
     yield spent
     spent.cpu, spent.wall = time.process_time() - cpu, time.perf_counter() - wall
     theirs = busy() - others - spent.cpu
-    spent.foreign = max(0.0, theirs) / (spent.wall * (os.cpu_count() or 1))
-    if theirs != theirs:
-        spent.foreign = float("nan")
+    if theirs == theirs:  # in steps of 10 ms, so what is short may seem to have had more than all
+        share = theirs / (spent.wall * (os.cpu_count() or 1))
+        spent.foreign = min(1.0, max(0.0, share))
 
 
 def taken(call: Callable[[], object]) -> Spent:

@@ -19,14 +19,14 @@ Measured on {dates}, on {cores} cores ({processor}, {system}) with Python {pytho
 thread for each explanation. Made by `make bench`, which writes build/benchmarks.json;
 `python -m benchmarks.report` makes this page of it again.
 
-**How to read it.** Seconds are processor seconds of the process, which hardly move when neighbours
-are busy; wall seconds do. *Others* is the share of all cores that other programs used meanwhile.
-Single ratios are good to about 30 % on a busy machine, to 10 % on a quiet one. The *floor* is what
-the bare network takes for as many evaluations as were counted, at its best batch, in the same
-process, forward or forward and backward for each target: 1.00 cannot be beaten by one who asks the
-whole network. An evaluation is one sample through the network. Peers answer one target at a time;
-their figures are for all targets, one run each, and where only some targets or spectra were run
-the rest is scaled (*runs*).
+**How to read it.** Seconds are processor seconds of the process, which move less than wall seconds
+when neighbours are busy; caches and memory are still shared with them. *Others* is the share of all
+cores that other programs used meanwhile. Single ratios are good to about 30 % on a busy machine, to
+10 % on a quiet one. The *floor* is what the bare network takes for as many evaluations as were
+counted, at its best batch, in the same process, forward or forward and backward for each target:
+1.00 cannot be beaten by one who asks the whole network. An evaluation is one sample through the
+network. Peers answer one target at a time; their figures are for all targets, one run each, and
+where only some targets or spectra were run the rest is scaled (*runs*).
 """
 SPEED = """\
 ## Speed
