@@ -32,7 +32,7 @@ from torch import nn
 
 import xrxai
 from benchmarks import page
-from xrxai import explain
+from xrxai import road
 
 BANDS, TASKS, WORKERS = 100, 16, 2
 WAYS = {
@@ -123,8 +123,8 @@ def measure(way: str, width: int) -> dict[str, float]:
             start = time.perf_counter()
             if way == "shipped":
                 xrxai.ship(model)
-            reference = Argument if way == "argument" else explain.travel.reference
-            with mock.patch.object(explain.travel, "reference", reference):
+            reference = Argument if way == "argument" else road.travel.reference
+            with mock.patch.object(road.travel, "reference", reference):
                 why = cube.xai.saliency(model, target=["0", "1"])
             why.compute()
             seconds = time.perf_counter() - start
