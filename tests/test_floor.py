@@ -10,7 +10,7 @@ from torch import nn
 
 import xrxai
 from tests import worlds
-from xrxai import patterns
+from xrxai import designs, patterns
 from xrxai.tensors import surrogate
 from xrxai.tensors.device import room
 
@@ -78,14 +78,14 @@ def test_large_values_beside_small_ones_are_kept_to_the_bit():
 def test_equal_patterns_are_evaluated_once():
     cube = worlds.cube()
     model = xrxai.Model(worlds.PatchNet().double(), **OPTIONS)
-    options = {"bands": 250.0, "n_samples": 64, "seed": 3}
+    options = {"bands": 250.0, "n_samples": 64, "seed": 3, "design": "random"}
     found = cube.xai.lime_spectral(model, **options)
     n_groups = found.sizes["group"]
     assert n_groups <= 3
-    rows = patterns.random(64, n_groups, 3)
-    once = np.unique(np.vstack([rows, rows[:1] & False]), axis=0)
-    assert int(found.model_evaluations) == len(once) + 1 < 12
-    assert xrxai.plan(cube, model, "lime_spectral", options=options).evaluations == len(once) + 1
+    (drawn,) = designs.draw("random", [64], n_groups, 3)
+    once = len(np.unique(drawn.on, axis=0))
+    assert int(found.model_evaluations) == once + 2 < 12
+    assert xrxai.plan(cube, model, "lime_spectral", options=options).evaluations == once + 2
 
 
 def test_distinct_patterns_keep_their_order():
@@ -97,12 +97,14 @@ def test_distinct_patterns_keep_their_order():
     np.testing.assert_array_equal(patterns.distinct(wide)[0], wide)
 
 
-def test_fits_of_many_samples_are_those_of_few(monkeypatch):
-    on = patterns.random(30, 4, 0)
-    y = torch.from_numpy(np.random.default_rng(1).normal(size=(9, 30, 2)))
-    whole = surrogate.fit(y, on, np.ones(30), "ridge", 1e-3, None)
-    monkeypatch.setattr(surrogate, "_RIDGE_VALUES", 150)
-    for one, two in zip(surrogate.fit(y, on, np.ones(30), "ridge", 1e-3, None), whole, strict=True):
+@pytest.mark.parametrize("design", ["random", "balanced"])
+def test_fits_of_many_samples_are_those_of_few(design, monkeypatch):
+    (drawn,) = designs.draw(design, [14], 4, 0)
+    y = torch.from_numpy(np.random.default_rng(1).normal(size=(9, 14, 2)))
+    whole = surrogate.fit(y, drawn, np.ones(14), "ridge", 1e-3, None)
+    monkeypatch.setattr(surrogate, "_RIDGE_VALUES", 70)
+    few = surrogate.fit(y, drawn, np.ones(14), "ridge", 1e-3, None)
+    for one, two in zip(few, whole, strict=True):
         torch.testing.assert_close(one, two, rtol=1e-10, atol=1e-12)
 
 
