@@ -17,6 +17,7 @@ CHAPTERS = {
     "xrxai.labelled": "Cubes, groups, segments, baselines",
     "xrxai.model": "Models",
     "xrxai.attribution": "Methods",
+    "xrxai.aggregation": "Global explanations",
     "xrxai.evaluation": "Evaluation",
     "xrxai.plot": "Figures",
     "xrxai.datasets": "Sample data",
