@@ -254,7 +254,7 @@ def test_fidelity_of_every_pixel():
     np.testing.assert_allclose(one.attribution, expected.transpose(*one.attribution.dims))
     lazy = found.chunk(y=4, x=3, group=2).xai.aggregate(("y", "x"), **ask).compute()
     xr.testing.assert_allclose(lazy, one, rtol=1e-9)
-    assert one.group_of_band.identical(found.group_of_band.reset_coords(drop=True))
+    assert one.group_of_band.variable.identical(found.group_of_band.variable)
 
 
 def test_polygons(rng):
@@ -303,6 +303,20 @@ def test_combine_names_and_provenance():
     assert made.crop.dims == ("sample",)
     assert json.loads(made.attrs["combined"]) == {"seed": [4, 5]}
     assert made.attrs["method"] == "saliency"
+
+
+def test_combine_tells_baselines_apart():
+    cubes = [worlds.cube(), worlds.cube(seed=1)]
+
+    def each(*baselines):
+        model = worlds.model("patch")
+        asked = zip(cubes, baselines, strict=True)
+        return [c.xai.ablation_spectral(model, baseline=b) for c, b in asked]
+
+    made = xrxai.combine(each(cubes[0].fillna(0), cubes[1].fillna(0).rename("mine")))
+    assert "baseline" not in json.loads(made.attrs["options"]), "they do not share it"
+    with pytest.raises(ResultError, match="baseline='median' in the first and 'mean' in number 2"):
+        xrxai.combine(each("median", "mean"))
 
 
 def test_agreement_of_known_rankings():

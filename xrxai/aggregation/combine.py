@@ -13,7 +13,7 @@ from xrxai.errors import OptionError, ResultError
 from xrxai.labelled.expand import check
 
 # Options that speak of one cube or of luck, and not of the question that is asked.
-OWN = ("seed", "mask", "segments", "per", "background", "baseline", "noise")
+OWN = ("seed", "mask", "segments", "per", "background")
 
 
 def combine(
@@ -134,12 +134,18 @@ def _same_question(explanations: list[xr.Dataset]) -> None:
                 )
         one, two = _options(first), _options(other)
         for key in dict.fromkeys([*one, *two]):
-            if key not in OWN and one.get(key) != two.get(key):
+            if key not in OWN and not _alike(one.get(key), two.get(key)):
                 raise ResultError(
                     f"The explanations differ in targets, bands or groups: {key}="
                     f"{one.get(key)!r} in the first and {two.get(key)!r} in number {number}. "
                     f"Explain all cubes with the same {key}=."
                 )
+
+
+def _alike(one: Any, two: Any) -> bool:
+    """Equal words and numbers; arrays that the user gave ("given ...") belong to each cube."""
+    given = all(isinstance(v, str) and v.startswith("given ") for v in (one, two))
+    return given or bool(one == two)
 
 
 def _options(explanation: xr.Dataset) -> dict[str, Any]:
