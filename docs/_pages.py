@@ -18,6 +18,7 @@ CHAPTERS = {
     "xrxai.model": "Models",
     "xrxai.attribution": "Methods",
     "xrxai.chain": "Methods",
+    "xrxai.aggregation": "Global explanations",
     "xrxai.evaluation": "Evaluation",
     "xrxai.plot": "Figures",
     "xrxai.datasets": "Sample data",

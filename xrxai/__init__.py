@@ -6,6 +6,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 from xrxai import datasets
 from xrxai.accessor import methods
+from xrxai.aggregation.aggregate import aggregate
+from xrxai.aggregation.agreement import agreement
+from xrxai.aggregation.combine import combine
 from xrxai.attribution.ablation import ablation_spatial, ablation_spectral
 from xrxai.attribution.foreign import captum
 from xrxai.attribution.gradient import input_x_gradient, saliency
@@ -31,7 +34,7 @@ from xrxai.io import open_cube, open_explanation
 from xrxai.labelled.bands import band_groups, coverage
 from xrxai.labelled.baseline import baseline
 from xrxai.labelled.cube import to_cube
-from xrxai.labelled.expand import combine, on_cube, to_groups
+from xrxai.labelled.expand import on_cube, to_groups
 from xrxai.labelled.removal import spectral_covariance
 from xrxai.labelled.segments import segments
 from xrxai.labelled.top import top
@@ -49,6 +52,8 @@ __all__ = [
     "XrxaiError",
     "ablation_spatial",
     "ablation_spectral",
+    "aggregate",
+    "agreement",
     "band_groups",
     "baseline",
     "blur_ig",

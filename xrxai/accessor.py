@@ -5,6 +5,7 @@ from __future__ import annotations
 import xarray as xr
 
 from xrxai import chain, cost, io, plot
+from xrxai.aggregation import aggregate
 from xrxai.attribution import (
     ablation,
     foreign,
@@ -107,7 +108,7 @@ class PlotAccessor:
 
 @xr.register_dataset_accessor("xai")
 class ExplanationAccessor:
-    """Examine an explanation: plot, expand, group, write."""
+    """Examine an explanation: plot, expand, group, average, write."""
 
     def __init__(self, obj: xr.Dataset) -> None:
         self._obj = obj
@@ -115,6 +116,7 @@ class ExplanationAccessor:
     on_cube = method(expand.on_cube)
     to_groups = method(expand.to_groups)
     top = method(top.top)
+    aggregate = method(aggregate.aggregate)
     to_netcdf = method(io.to_netcdf)
     to_zarr = method(io.to_zarr)
     to_geotiff = method(io.to_geotiff)

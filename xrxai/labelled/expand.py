@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -173,73 +172,3 @@ def to_groups(
     there = (values.notnull() & member.reset_coords(drop=True)).any(band)
     coords = {k: c for k, c in groups.coords.items() if c.dims == ("group",)}
     return total.where(there).assign_coords(coords).assign_attrs(values.attrs).rename("attribution")
-
-
-def combine(explanations: Sequence[xr.Dataset], dim: str = "sample") -> xr.Dataset:
-    """
-    Put the explanations of several cubes side by side, for a global view.
-
-    Parameters
-    ----------
-    explanations : sequence of Dataset
-        Of the same method and the same targets, bands or groups. Cubes may differ in size.
-    dim : str, default: "sample"
-        Name of the new dim.
-
-    Returns
-    -------
-    Dataset
-        With `dim` after ``target``. Variables over rows and columns, or over segments, mean the
-        same only where all cubes share them: otherwise they are left out.
-
-    Raises
-    ------
-    ResultError
-        The list is empty, mixes methods, targets or bands, or nothing can be shared.
-    """
-    if not explanations:
-        raise ResultError("There is nothing to combine; give at least one explanation.")
-    for one in explanations:
-        check(one)
-    first = explanations[0]
-    methods = list(dict.fromkeys(str(e.attrs["method"]) for e in explanations))
-    if len(methods) > 1:
-        raise ResultError(
-            f"Explanations by {' and '.join(methods)} answer different questions; "
-            f"combine those of one method."
-        )
-    local = {first.attrs["y_dim"], first.attrs["x_dim"], "segment", "window"} - {""}
-    same = all(
-        e.sizes == first.sizes and all(_equal(e, first, d) for d in local & set(first.dims))
-        for e in explanations
-    )
-    drop = set() if same and "segment" not in first.dims else local
-    kept = [e.drop_dims([d for d in drop if d in e.dims]) for e in explanations]
-    if "attribution" not in kept[0]:
-        raise ResultError(
-            f"Attributions over {tuple(map(str, first['attribution'].dims))} of different images "
-            f"share no places; combine spectral methods, or take means over pixels first."
-        )
-    try:
-        made = xr.concat(
-            kept,
-            dim=dim,
-            join="exact",
-            data_vars="all",
-            coords="minimal",
-            compat="override",
-            combine_attrs="drop_conflicts",
-        )
-    except (ValueError, KeyError) as error:
-        raise ResultError(
-            f"The explanations differ in targets, bands or groups: {error}. "
-            f"Explain all cubes with the same model and the same bands=."
-        ) from None
-    fixed = [v for v in ("group_of_band",) if v in made]
-    made = made.assign({v: first[v] for v in fixed})
-    return made.transpose("target", dim, ...)
-
-
-def _equal(one: xr.Dataset, two: xr.Dataset, dim: str) -> bool:
-    a, b = one.indexes.get(dim), two.indexes.get(dim)
-    return a is None or b is None or bool(a.equals(b))

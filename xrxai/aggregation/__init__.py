@@ -1,0 +1,1 @@
+"""Many explanations become one statement: side by side, averaged, compared."""
