@@ -187,6 +187,7 @@ def test_schedulers_give_the_same(work, where):
     xr.testing.assert_equal(xrxai.open_explanation("why.zarr").load(), expected)
 
 
+@pytest.mark.slow
 def test_stopped_it_tells_and_the_same_command_goes_on(work):
     run = ["explain", "cube.nc", "--model", "cli_nets:sleepy", *SPECTRUM, "--method", "saliency"]
     run += ["--chunks", "3", "--scheduler", "synchronous", "-o", "why.zarr", "--quiet"]
@@ -513,6 +514,7 @@ def test_what_nobody_can_parse(capsys, wrong):
     assert "--help" in err
 
 
+@pytest.mark.slow
 def test_the_process_tells_notes_on_a_line_and_its_exit_code(work):
     bands = '--set=bands={"red": [600, 700], "same": [650, 760]}'
     run = ["explain", "cube.nc", "--model", "cli_nets:sleepy", *SPECTRUM]

@@ -118,7 +118,7 @@ def test_networks_on_spectra_get_smaller_batches():
 
     net = Spy(150, 3)
     cube = worlds.cube(bands=150, y=30, x=30, invalid=False, dtype="float32")
-    for forward, rows in ((net, 873), (lambda x: net(x), 900)):
+    for forward, rows in ((net, 436), (lambda x: net(x), 900)):
         most.clear()
         cube.xai.saliency(xrxai.Model(forward, takes="spectrum", targets=worlds.TARGETS))
         assert max(most) == rows

@@ -859,6 +859,7 @@ print([sum("image/png" in shown.get("data", {}) for shown in cell.outputs) for c
 """
 
 
+@pytest.mark.slow
 def test_a_notebook_shows_a_figure_once() -> None:
     ran = subprocess.run(
         [sys.executable, "-c", NOTEBOOK], capture_output=True, text=True, check=True

@@ -437,6 +437,7 @@ def test_bad_bands_and_repeated_wavelengths():
     assert found.group.values[0] == "position 0"
 
 
+@pytest.mark.slow
 def test_shap_partition_explainer():
     shap = the_shap_package()
     cube = worlds.cube(bands=6, y=1, x=1, invalid=False)

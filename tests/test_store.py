@@ -205,6 +205,7 @@ def test_a_mean_over_the_scene_is_read_once_whatever_the_batches(
     assert resume.files(path) == resume.files(other)
 
 
+@pytest.mark.slow
 def test_what_all_tiles_wait_for_is_not_done_again_for_every_batch(
     tmp_path: Path, monkeypatch: Any
 ) -> None:
@@ -347,6 +348,7 @@ def test_killed_and_resumed(tmp_path: Path) -> None:
     assert not list((tmp_path / "again.zarr").rglob("*.partial"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delay", [0, 0.02, 0.05])
 def test_killed_while_the_store_is_made(tmp_path: Path, whole: Path, delay: float) -> None:
     log, store, *_ = args = job(tmp_path)
@@ -631,6 +633,7 @@ def test_a_worker_is_killed(tmp_path: Path, whole: Path) -> None:
     assert resume.calls(log) <= SIDE**2 + 2
 
 
+@pytest.mark.slow
 def test_batches_on_a_cluster(tmp_path: Path, monkeypatch: Any, caplog: Any) -> None:
     from distributed import Client, LocalCluster
 

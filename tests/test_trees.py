@@ -443,6 +443,7 @@ def test_the_model_is_given_back_as_found():
     assert model.weights_hash() == before
 
 
+@pytest.mark.slow
 def test_a_user_with_warnings_as_errors_can_call_it():
     code = (
         "import numpy as np, xarray as xr, xrxai\n"

@@ -98,7 +98,7 @@ class Model:
         unless ``torch.backends.cudnn.allow_tf32 = False``.
     batch_size : int, optional
         Samples per call of the model; results do not depend on it. Default: as many as fit
-        4 MiB of input, 512 KiB for networks on spectra; on CUDA 256 MiB, or 1/64 of the free
+        4 MiB of input, 256 KiB for networks on spectra; on CUDA 256 MiB, or 1/64 of the free
         memory. When memory runs out it is halved, and stays so for this model in this process.
     halo : int, optional
         Pixels of context around each tile of a lazy cube, with ``gives="map"``. Default:

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 # Larger temporaries cost more in page faults than a larger batch saves (benchmarks); a GPU wants
 # to be filled, as long as activations of many times the input fit beside it.
 _ROOM = 4 * 2**20
-# The layers of a network on spectra hold ten or more times its input: at 1000 spectra of 150 bands
-# they stay in the cache of a core, at 4000 they take twice the time (docs/architecture.md).
-_ROOM_SPECTRA = 512 * 2**10
+# The layers of a network on spectra hold ten or more times its input: at 400 spectra of 150 bands
+# their memory is used again, at 800 the system gives it anew for every call, which takes as long as
+# the network itself (docs/architecture.md).
+_ROOM_SPECTRA = 256 * 2**10
 _ROOM_CUDA = 256 * 2**20
 _SHARE_CUDA = 64
 
