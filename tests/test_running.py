@@ -507,6 +507,15 @@ def test_autocast_is_close_and_said(name):
     away = float(abs(found.attribution - whole.attribution).max() / abs(whole.attribution).max())
     assert 1e-5 < away < 0.1
     assert '"autocast": "bfloat16"' in found.attrs["model_options"]
+    error = abs(found.prediction - whole.prediction)
+    np.testing.assert_allclose(found.autocast_error, error, rtol=1e-4, atol=1e-7)
+    assert found.autocast_error.max() > 1e-5
+    assert "autocast_error" not in whole
+    assert found.model_evaluations == whole.model_evaluations + 1
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "(guided_|deconvnet).*compare with")
+        plan = xrxai.plan(cube, model, name, options=worlds.QUICK.get(name, {}))
+    assert plan.evaluations == found.model_evaluations
     assert net.first.weight.dtype == torch.float32
 
 
@@ -526,7 +535,9 @@ def test_autocast_reaches_the_network_only():
     options = {"takes": "spectrum", "targets": ["a", "b"]}
     model = xrxai.Model(Asks(10, 2), autocast="float16", prepare=prepare, **options)
     found = worlds.cube().xai.saliency(model)
-    assert set(seen) == {(torch.float32, torch.float16)}
+    *low, exact = seen
+    assert set(low) == {(torch.float32, torch.float16)}
+    assert exact == (torch.float32, torch.float32), "once, to tell what it did"
     assert found.prediction.dtype == np.float32
 
 

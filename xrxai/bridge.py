@@ -496,8 +496,10 @@ def _blank(block: np.ndarray, where: np.ndarray, axis: int) -> None:
 
 
 def outputs_for(spec: Spec, model: Model) -> dict[str, Output]:
-    """The kernel's outputs, and the pixel counts of a segmentation."""
+    """The kernel's outputs, pixel counts of a segmentation, and what lower precision did."""
     found = dict(spec.outputs)
     if model.gives == "map":
         found["target_pixels"] = Output(("target",), "pixels of the target", "1", "int64")
+    if model.autocast is not None:
+        found["autocast_error"] = Output(("target",), "change of the score by autocast")
     return found

@@ -83,6 +83,7 @@ class Model:
         (float16) significant bits instead of 24: differences of scores below 1 part in 200
         (1 in 2000) are noise, which small effects, completeness and the rules of ``deep_lift``
         and ``lrp`` feel first. float16 also loses gradients below 6e-8. Not for float64.
+        One evaluation more, in full precision, tells ``autocast_error``.
     stem : {"auto", "off"}, default: "auto"
         Methods that switch bands or pixels on and off let the network's first linear layer
         (``Conv1d``, ``Conv2d``, ``Linear``) answer once per group, and add up its answers for

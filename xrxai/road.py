@@ -184,6 +184,8 @@ def explain(
     if batch_size is not None:
         at_least(batch_size, 1, "batch_size")
     place, model = case.place, case.model
+    if model.autocast is not None:
+        evaluations = _one_more(evaluations)
     names = np.array([model.targets[k] for k in case.targets], dtype=object)
     named = {"target": ("target", names), **(coords or {})}
     settled = {k: c if isinstance(c, xr.Variable) else xr.Variable(*c) for k, c in named.items()}
@@ -256,6 +258,13 @@ def explain(
         provenance=provenance,
     )
     return made.assign_coords({k: v for k, v in about.items() if set(v.dims) <= set(made.dims)})
+
+
+def _one_more(evaluations: Evaluations) -> Evaluations:
+    """That of the sample in full precision."""
+    if callable(evaluations):
+        return lambda tile: evaluations(tile) + 1
+    return None if evaluations is None else evaluations + 1
 
 
 @contextlib.contextmanager

@@ -34,6 +34,7 @@ class Runner:
         self.device = device
         self.dtype = dtype
         self._batch = batch
+        self.exact = False  # without autocast
         # Once per run, so that the batches of a run are of one size.
         spectra = model.takes == "spectrum" and isinstance(module, torch.nn.Module)
         self._room = devices.room(device, spectra)
@@ -143,7 +144,7 @@ class Runner:
         return out
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
-        if self.model.autocast is None:
+        if self.model.autocast is None or self.exact:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=getattr(torch, self.model.autocast))
 
@@ -339,7 +340,10 @@ def _run(
     w = None if weight is None else tensor(weight.astype(x.dtype))
     c = None if core is None else tensor(core)
     score = Score(runner, targets, x.shape[0], w, tick, c)
-    found = dict(kernel(tensor(x), score, **{k: tensor(v) for k, v in inputs.items()}, **static))
+    z = tensor(x)
+    found = dict(kernel(z, score, **{k: tensor(v) for k, v in inputs.items()}, **static))
+    if runner.model.autocast is not None:
+        found["autocast_error"] = (found["prediction"] - score.exact(z)).abs()
     found |= {name: value for name, value in score.inside.items() if name in found}
     found["model_evaluations"] = score.evaluations
     if score.pixels is not None:

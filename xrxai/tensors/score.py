@@ -108,6 +108,14 @@ class Score:
             rows = batches(x.shape[0], self.batch(x), x.device)
             return torch.cat([self(x[i], i, clean) for i in rows])
 
+    def exact(self, x: Tensor) -> Tensor:
+        """Scores (n, target) of the samples without autocast."""
+        self.runner.exact = True
+        try:
+            return self.plain(x)
+        finally:
+            self.runner.exact = False
+
     def reference(self, x: Tensor) -> Tensor:
         """Scores (n, target) of where the ways of the samples start."""
         with torch.no_grad():
