@@ -6,6 +6,7 @@ import functools
 import gc
 import multiprocessing
 import threading
+import warnings
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
