@@ -10,6 +10,9 @@ from xrxai.aggregation.aggregate import aggregate
 from xrxai.aggregation.agreement import agreement
 from xrxai.aggregation.combine import combine
 from xrxai.attribution.ablation import ablation_spatial, ablation_spectral
+from xrxai.attribution.blur import blur_ig
+from xrxai.attribution.detour import guided_ig
+from xrxai.attribution.expected import gradient_shap
 from xrxai.attribution.foreign import captum
 from xrxai.attribution.gradient import input_x_gradient, saliency
 from xrxai.attribution.guided import deconvnet, guided_backprop
@@ -19,7 +22,6 @@ from xrxai.attribution.lime import lime_spatial, lime_spectral
 from xrxai.attribution.noise import smoothgrad
 from xrxai.attribution.occlusion import occlusion, occlusion_spatial, occlusion_spectral
 from xrxai.attribution.owen import owen_spectral
-from xrxai.attribution.paths import blur_ig, gradient_shap, guided_ig
 from xrxai.attribution.permutation import permutation_spectral
 from xrxai.attribution.regions import xrai
 from xrxai.attribution.relevance import deep_lift, lrp

@@ -8,6 +8,9 @@ from xrxai import chain, cost, io, plot
 from xrxai.aggregation import aggregate
 from xrxai.attribution import (
     ablation,
+    blur,
+    detour,
+    expected,
     foreign,
     gradient,
     guided,
@@ -17,7 +20,6 @@ from xrxai.attribution import (
     noise,
     occlusion,
     owen,
-    paths,
     permutation,
     regions,
     relevance,
@@ -42,9 +44,9 @@ class CubeAccessor:
     input_x_gradient = method(gradient.input_x_gradient)
     integrated_gradients = method(integrated.integrated_gradients)
     # gradients along other ways
-    gradient_shap = method(paths.gradient_shap)
-    blur_ig = method(paths.blur_ig)
-    guided_ig = method(paths.guided_ig)
+    gradient_shap = method(expected.gradient_shap)
+    blur_ig = method(blur.blur_ig)
+    guided_ig = method(detour.guided_ig)
     # gradients under noise
     smoothgrad = method(noise.smoothgrad)
     hyper_noise_tunnel = method(tunnel.hyper_noise_tunnel)
