@@ -31,7 +31,7 @@ from torch import nn
 
 import xrxai
 from benchmarks import page
-from xrxai import bridge
+from xrxai import blocks
 from xrxai.road import Planned, planning
 
 BANDS, TILE = 13, 256
@@ -146,7 +146,7 @@ def loop(cube: xr.DataArray, method: str, options: dict[str, Any]) -> int:
     values = cube.values
     for tile in job.grid:
         x = np.ascontiguousarray(values[(slice(None), *tile.window)][None])
-        bridge.compute(job, x, np.isfinite(x).all(1), inputs, tile=tile)
+        blocks.compute(job, x, np.isfinite(x).all(1), inputs, tile=tile)
     return int(np.prod(job.grid.shape))
 
 

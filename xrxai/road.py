@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xrxai import bridge, travel
+from xrxai import blocks, bridge, travel
 from xrxai import scene as cutting
 from xrxai.errors import CubeError, ModelError, TargetError, at_least
 from xrxai.labelled import areas, result
@@ -145,7 +145,7 @@ class Planned(Exception):
     """What would have been run."""
 
     case: Case
-    job: bridge.Job
+    job: blocks.Job
     evaluations: Evaluations
 
 
@@ -199,12 +199,12 @@ def explain(
         grid, halo = cutting.into_tiles(case.scene, model, case.spec, extent)
     elif isinstance(place.chips, tiling.Chips):
         halo = {"halo": 0, "halo_exact": int(model.gives == "vector")}
-    job = bridge.Job(
+    job = blocks.Job(
         case.kernel,
         travel.reference(model),
         tuple(case.targets),
         static or {},
-        bridge.outputs_for(case.spec, case.asked),
+        blocks.outputs_for(case.spec, case.asked),
         sizes,
         place.good_band,
         device,
