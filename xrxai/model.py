@@ -99,8 +99,9 @@ class Model:
         unless ``torch.backends.cudnn.allow_tf32 = False``.
     batch_size : int, optional
         Samples per call of the model; results do not depend on it. Default: as many as fit
-        4 MiB of input, 256 KiB for networks on spectra; on CUDA 256 MiB, or 1/64 of the free
-        memory. When memory runs out it is halved, and stays so for this model in this process.
+        4 MiB of input, 256 KiB for networks on spectra, for gradients at least four samples if
+        these fit 128 MiB; on CUDA 256 MiB, or 1/64 of the free memory. When memory runs out it is
+        halved, and stays so for this model in this process.
     halo : int, optional
         Pixels of context around each tile of a lazy cube, with ``gives="map"``. Default:
         measured (see `receptive_field`). More of them cost time, and bring nothing beyond two

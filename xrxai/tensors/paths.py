@@ -37,7 +37,7 @@ def adaptive(
     while n - 1 <= max_steps and not bool(converged.all()):
         nodes, weights = integrate.nested(n)
         left = (~converged).any(1).nonzero()[:, 0]
-        for some in batches(len(left), score.batch(end) // len(nodes), end.device):
+        for some in batches(len(left), score.batch(end, gradient=True) // len(nodes), end.device):
             i = left[some]
             k = (~converged[i]).any(0).nonzero()[:, 0]
             slope = gradient_along(score, start, end, i, nodes, weights, k.tolist())
@@ -71,7 +71,7 @@ def expected(
     n, m = x.shape[0], len(rows)
     mean = x.new_zeros((n, score.n_targets, *x.shape[1:]))
     squares = torch.zeros_like(mean)
-    batch = score.batch(x)
+    batch = score.batch(x, gradient=True)
     for i in batches(n, batch // m, x.device):
         seen = 0
         for j in batches(m, batch // len(i), x.device):
@@ -123,7 +123,7 @@ def guided(
     """Guided integrated gradients, a way for each sample and target: (n, target, *f)."""
     n, k = end.shape[0], score.n_targets
     out = torch.empty((n * k, *end.shape[1:]), dtype=end.dtype, device=end.device)
-    for row in batches(n * k, score.batch(end), end.device):
+    for row in batches(n * k, score.batch(end, gradient=True), end.device):
         of, target = row // k, row % k
         here, way = start[of], end[of] - start[of]
         # The point is told by how far each feature is on its way, from 0 to 1.
@@ -189,7 +189,7 @@ def blurring(
     n, m = x.shape[0], len(sigma) - 1
     total = x.new_zeros((n, score.n_targets, *x.shape[1:]))
     end = torch.empty_like(x)
-    batch = score.batch(x)
+    batch = score.batch(x, gradient=True)
     for i in batches(n, batch // m, x.device):
         part = known[i] if len(known) > 1 else known
         end[i] = blurred(x[i], part, sigma[-1:], position)[:, 0]

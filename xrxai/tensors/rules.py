@@ -168,7 +168,7 @@ def rescaled(score: Score, x: Tensor, start: Tensor) -> tuple[Tensor, Tensor, Te
         if _is(p, _ACTIVATIONS) or (_is(p, tuple(_POOLS)) and not p.return_indices)
     ]
     with hooks.replaced(parts, memory.new):
-        for i in batches(x.shape[0], score.batch(x), x.device):
+        for i in batches(x.shape[0], score.batch(x, gradient=True), x.device):
             at = x[i].detach().requires_grad_(True)
             memory.clear()
             with torch.enable_grad(), watched(score.runner, watch, whole=True):

@@ -46,12 +46,15 @@ class Runner:
         # The largest call so far: rows, and values of one.
         self.most = (0, 1)
 
-    def batch(self, x: Tensor) -> int:
-        """Samples shaped like those of x that one call of the model gets."""
+    def batch(self, x: Tensor, gradient: bool = False) -> int:
+        """Samples shaped like those of x that one call of the model gets, forward or and back."""
         values = x[0].numel()
         size = self._batch
         if size is None:
-            size = min(4096, self._room // (values * x.element_size()))
+            memory_of_one = values * x.element_size()
+            size = min(4096, self._room // memory_of_one)
+            if gradient:
+                size = max(size, min(devices.ROWS_BACK, devices.ROOM_BACK // memory_of_one))
         if self.limit is not None:
             size = min(size, self.limit // values)
         return max(1, size)

@@ -101,7 +101,7 @@ def repeat(
     (n_samples, *f) is 0 where a draw does not count. `pairs` of draws count as one.
     """
     n = x.shape[0]
-    batch, step = score.batch(x), 2 if pairs else 1
+    batch, step = score.batch(x, gradient=True), 2 if pairs else 1
     if weight is None:
         weight = x.new_ones((n_samples // step, *[1] * (x.ndim - 1)))
     seen = Running(x, score.n_targets, weight)

@@ -65,9 +65,9 @@ class Score:
         wide = self.runner.model.gives == "map" and self.runner.device.type != "mps"
         return torch.float64 if wide else self.runner.dtype
 
-    def batch(self, x: Tensor) -> int:
+    def batch(self, x: Tensor, gradient: bool = False) -> int:
         """Rows shaped like those of x that go through the model at once."""
-        return self.runner.batch(x)
+        return self.runner.batch(x, gradient)
 
     def __call__(self, x: Tensor, of: Tensor, clean: bool = False) -> Tensor:
         """x (n, band[, y, x]), of (n,) -> (n, target); `clean` notes the frozen classes."""
@@ -278,7 +278,7 @@ def gradients(score: Score, x: Tensor) -> tuple[Tensor, Tensor]:
     """Scores (n, target) and gradients (n, target, *f) at the samples themselves."""
     out = torch.empty((x.shape[0], score.n_targets), dtype=score.dtype, device=x.device)
     slopes = x.new_empty((x.shape[0], score.n_targets, *x.shape[1:]))
-    for i in batches(x.shape[0], score.batch(x), x.device):
+    for i in batches(x.shape[0], score.batch(x, gradient=True), x.device):
         rows = in_a_row(i)
         at, s = _followed(score, x[rows], i, clean=True)
         out[rows] = s.detach()
@@ -295,7 +295,7 @@ def each_gradient(score: Score, x: Tensor) -> Iterator[Tensor]:
     one number seen many times, or a buffer of the model: not to be changed.
     """
     parts = []
-    for i in batches(x.shape[0], score.batch(x), x.device):
+    for i in batches(x.shape[0], score.batch(x, gradient=True), x.device):
         at, s = _followed(score, x[in_a_row(i)], i, clean=False)
         parts.append(_one_by_one(score, s, at))
     for _ in range(score.n_targets):
@@ -310,7 +310,7 @@ def mean_gradient(
 ) -> Tensor:
     """Weighted mean of the gradient at `nodes` of the way: (n, target, *f)."""
     total = end.new_zeros((end.shape[0], score.n_targets, *end.shape[1:]))
-    for i in batches(end.shape[0], score.batch(end) // len(nodes), end.device):
+    for i in batches(end.shape[0], score.batch(end, gradient=True) // len(nodes), end.device):
         into = total[int(i[0]) : int(i[-1]) + 1]
         gradient_along(score, start, end, i, nodes, weights, into=into)
     return total
@@ -340,7 +340,7 @@ def gradient_along(
     n_targets = score.n_targets if targets is None else len(targets)
     total = end.new_zeros((n, n_targets, *end.shape[1:])) if into is None else into
     room = end.new_empty(0)
-    for j in batches(len(nodes), score.batch(end) // n, end.device):
+    for j in batches(len(nodes), score.batch(end, gradient=True) // n, end.device):
         step = at[j].view(1, -1, *[1] * (end.ndim - 1))
         shape = (n, len(j), *end.shape[1:])
         if room.shape != shape:  # else the pages of the last points do again
