@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import multiprocessing
 import os
 import threading
@@ -29,6 +30,9 @@ _ROOM_SPECTRA = 256 * 2**10
 ROWS_BACK, ROOM_BACK = 4, 128 * 2**20
 _ROOM_CUDA = 256 * 2**20
 _SHARE_CUDA = 64
+
+# The largest block from which glibc learns; it keeps twice as much.
+_LEARNT_FROM = 31 * 2**20
 
 _turns: dict[str, threading.RLock] = {}
 _turns_lock = threading.Lock()
@@ -75,6 +79,17 @@ def _named(name: str) -> torch.device:
             return device
     listed = ", ".join(map(repr, ["auto", *known]))
     raise OptionError(f"device={name!r} is not on this machine; choose one of {listed}.")
+
+
+@functools.cache
+def keep_pages() -> None:
+    """Let the allocator use the memory of large temporaries again, once in a process.
+
+    glibc gives it back to the system after every use, which clears the pages for the next, until
+    it has seen a block of that size freed (mallopt(3), M_MMAP_THRESHOLD): a network on spectra
+    took twice as long. No page of this one is touched.
+    """
+    torch.empty(_LEARNT_FROM, dtype=torch.uint8)
 
 
 def turn(device: torch.device) -> contextlib.AbstractContextManager[Any]:

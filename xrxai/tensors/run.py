@@ -293,6 +293,7 @@ def execute(
     When memory runs out all of it is run anew in smaller batches. `told` takes in words how it
     was run.
     """
+    devices.keep_pages()
     alone = getattr(getattr(kernel, "spec", None), "alone", False)
     key = None if alone else replica
     tried: list[int] = []
