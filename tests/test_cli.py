@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import functools
 import json
 import os
 import signal
@@ -193,7 +194,9 @@ def test_stopped_it_tells_and_the_same_command_goes_on(work):
     run += ["--chunks", "3", "--scheduler", "synchronous", "-o", "why.zarr", "--quiet"]
     calls, tiles = work / "calls", 12
     (work / "slow").touch()
-    first = process(*run, cwd=work)
+    # What runs in the background of a script ignores the signal, and so would its children.
+    listens = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    first = process(*run, cwd=work, preexec_fn=listens)
     while not calls.exists() or calls.stat().st_size < 4:
         assert first.poll() is None, first.communicate()
         time.sleep(0.01)
