@@ -133,9 +133,11 @@ def measured(array: Any) -> tuple[float, int, int]:
     """
     import dask.base
 
-    places = np.array(list(np.ndindex(array.numblocks)))
-    first = max(0, (len(places) - workers()) // 2)
-    chosen = [array.blocks[tuple(place)] for place in places[first : first + workers()]]
+    total = int(np.prod(array.numblocks))
+    some = min(workers(), total)
+    middle = np.arange(some) + (total - some) // 2
+    places = np.stack(np.unravel_index(middle, array.numblocks), axis=1).tolist()
+    chosen = [array.blocks[tuple(place)] for place in places]
     seconds, counted = np.inf, 0
     for _ in range(2):  # the first time models travel, and torch and the disk's caches wake up
         began = time.perf_counter()

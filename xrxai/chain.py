@@ -14,7 +14,7 @@ from xrxai import tensors
 from xrxai.errors import OptionError
 from xrxai.labelled.baseline import Baseline
 from xrxai.model import Model
-from xrxai.road import Planned, planning
+from xrxai.road import trial
 
 
 def explain(
@@ -131,11 +131,9 @@ def _named(methods: Any) -> dict[str, Mapping[str, Any]]:
 def _try(name: str, bound: Any, given: Mapping[str, Any], model: Model) -> None:
     """Refuse what the method would refuse, before any method runs."""
     try:
-        with planning(), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # said when it runs
-            bound(model, **given)
-    except Planned:
-        pass
+            trial(lambda: bound(model, **given))
     except TypeError as error:
         raise OptionError(
             f"methods={{{name!r}: ...}} does not fit {name}: {error}; see help(xrxai.{name})."

@@ -13,7 +13,7 @@ import xarray as xr
 from xrxai import bridge
 from xrxai.errors import OptionError, at_least
 from xrxai.model import Model
-from xrxai.road import Planned, planning
+from xrxai.road import Planned, trial
 from xrxai.tiles import Tile
 
 
@@ -149,16 +149,11 @@ def plan(
         )
     given = dict(options or {})
     try:
-        with planning():
-            call(model, **given)
-    except Planned as planned:
-        seen = planned
+        seen = trial(lambda: call(model, **given))
     except TypeError as error:
         raise OptionError(
             f"options={given!r} do not fit {method}: {error}; see help(xrxai.{method})."
         ) from None
-    else:
-        raise AssertionError(f"{method} does not take the one road")
     n = bridge.workers() if workers is None else at_least(workers, 1, "workers")
     pieces, samples = _pieces(seen)
     evaluations = _evaluations(seen)

@@ -159,6 +159,16 @@ def planning() -> Iterator[None]:
         _PLANNING.reset(token)
 
 
+def trial(call: Callable[[], object]) -> Planned:
+    """What a call of a method would run, which is refused where the method refuses it."""
+    try:
+        with planning():
+            call()
+    except Planned as planned:
+        return planned
+    raise AssertionError("it does not take the one road")
+
+
 def explain(
     case: Case,
     *,
