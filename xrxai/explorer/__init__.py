@@ -1,0 +1,1 @@
+"""Explanations in a browser: an app over stored results, and pages that stand alone."""

@@ -1,0 +1,1 @@
+"""Interactive figures with hvPlot: what `plot` draws, lazily and linked."""
