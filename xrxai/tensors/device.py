@@ -28,6 +28,8 @@ _ROOM_SPECTRA = 256 * 2**10
 # On the way back the weights of large kernels are put into another order for every call: together
 # four samples take a quarter less than one by one.
 ROWS_BACK, ROOM_BACK = 4, 128 * 2**20
+# A processor gains nothing from more.
+_ROWS = 8
 _ROOM_CUDA = 256 * 2**20
 _SHARE_CUDA = 64
 
@@ -108,6 +110,11 @@ def room(device: torch.device, spectra: bool = False) -> int:
     # What torch holds in reserve is free for us.
     free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return min(_ROOM_CUDA, free // _SHARE_CUDA)
+
+
+def rows(device: torch.device) -> int:
+    """The most samples of an image that one call of the model gains from."""
+    return 4096 if device.type == "cuda" else _ROWS
 
 
 def placed(array: np.ndarray, dtype: torch.dtype, device: torch.device) -> Tensor:

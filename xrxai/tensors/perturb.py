@@ -140,7 +140,7 @@ class _Scored:
         self.score, self.x, self.made, self.start = score, x, made, samples.start
         n, m = samples.stop - samples.start, made.n_patterns
         self.out = torch.empty((n, m, score.n_targets), dtype=score.dtype, device=x.device)
-        self.batch = score.batch(x)
+        self.batch, self.wide = score.batch(x), True
         # Which sample each row of a batch is made of, counted from its first.
         self.shape, self.of = (0, 0), torch.empty(0)
         # One buffer: the pages of large temporaries cost up to 40 % of a network's time.
@@ -211,8 +211,13 @@ class _Scored:
         # Whatever else looks at the input shows itself.
         nothing = self.room.fill_(torch.nan)
         n, m = rows.stop - rows.start, columns.stop - columns.start
-        wide = max(1, min(m, self.batch))
-        high = max(1, self.batch // wide)
+        # Where the layer sees the input as it is, one row of it does for all: what counts is how
+        # large the layer's answers are.
+        batch = max(self.batch, min(m, table.batch)) if self.wide else self.batch
+        if batch > len(nothing):
+            nothing = nothing[:1].expand(batch, *nothing.shape[1:])
+        wide = max(1, min(m, batch))
+        high = max(1, batch // wide)
         for r in worth.chunks(n, high):
             for c in worth.chunks(m, wide):
                 j = _moved(c, columns.start)
@@ -222,6 +227,10 @@ class _Scored:
                         self._score(nothing[: len(answer)], _moved(r, rows.start), j)
                     except ModelError as error:
                         missing = error.__cause__ is None  # not-a-number, and no error within
+                        if batch > self.batch and not missing:  # it may write into its input
+                            self.wide = False
+                            self._summed(table, rows, columns, layer)
+                            return
                         raise sums.NotLinearError(
                             "the input is used twice" if missing else "it fails without its input"
                         ) from error

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor, nn
 
+from xrxai.tensors import patches
 from xrxai.tensors.masked import Cut, Switched, Window, as_slice
 from xrxai.tensors.stem import reaching
 from xrxai.tensors.sums import LITTLE, NotLinearError, Place, Table, fit, mixed
@@ -36,8 +37,11 @@ def _written(place: Place, made: Switched | Cut, j: int) -> Tensor:
 
 def _apart(u: Tensor, place: Place) -> Tensor:
     """A tensor of its own, where it is a view of the buffer."""
-    own = u.untyped_storage().data_ptr() != place.room.untyped_storage().data_ptr()
-    return u if own else u.clone()
+    return u.clone() if _memory(u) == _memory(place.room) else u
+
+
+def _memory(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
 
 
 class _Plane(Table):
@@ -52,7 +56,10 @@ class _Plane(Table):
         if u.ndim != 4 or u.shape[1] != self.x.shape[1] or (size != grid and not padded):
             raise NotLinearError("it does not see the pixels where they are")
         self.base = place.layer(u)
-        self.apart = torch.sub(_written(place, ends, every), u)
+        shown = _written(place, ends, every)
+        if _memory(shown) == _memory(place.room):  # nothing of its size is made on the way
+            self.batch = place.runner.rows_of(self.base)
+        self.apart = torch.sub(shown, u)
 
     def effects(self, windows: list[Window], masks: list[Tensor] | None = None) -> list[Effect]:
         """What the layer says to the difference inside each window.
@@ -89,8 +96,11 @@ class _Plane(Table):
             size = (rows.stop - rows.start) * (columns.stop - columns.start)
             values = crop.shape[1] * math.prod(layer.kernel_size) * size
             if len(window) == 1 or values > _PATCH_VALUES:
-                weight, plain = layer.weight[:, bands], (layer.stride, 0, layer.dilation)
-                found[k] = Effect(rows, columns, F.conv2d(crop, weight, None, *plain)[0])
+                weight = layer.weight[:, bands]
+                said = patches.convolved(layer, crop, weight, None)
+                if said is None:
+                    said = F.conv2d(crop, weight, None, layer.stride, 0, layer.dilation)
+                found[k] = Effect(rows, columns, said[0])
             else:
                 how = (layer.kernel_size, layer.dilation, 0, layer.stride)
                 waiting.append((k, F.unfold(crop, *how)[0]))

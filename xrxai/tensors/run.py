@@ -14,7 +14,7 @@ from torch import Tensor
 
 from xrxai.errors import ModelError
 from xrxai.tensors import device as devices
-from xrxai.tensors import memory, replica
+from xrxai.tensors import memory, patches, replica
 from xrxai.tensors.device import share_cores
 
 if TYPE_CHECKING:
@@ -58,6 +58,12 @@ class Runner:
         if self.limit is not None:
             size = min(size, self.limit // values)
         return max(1, size)
+
+    def rows_of(self, answer: Tensor) -> int:
+        """Samples per call where what is large is not their input, but this answer of a layer."""
+        if self._batch is not None or self.limit is not None:
+            return 0
+        return min(devices.rows(self.device), self._room // answer[0].nbytes)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (n, band[, y, x]) -> (n, target[, y, x]), on the grid of x."""
@@ -219,7 +225,7 @@ def session(
     if key is not None and isinstance(model.forward, torch.nn.Module):
         own = replica.own(model.forward, key, here, there)
         if own is not None:
-            with devices.turn(there):
+            with devices.turn(there), _quick(model, [own]):
                 yield Runner(model, own, there, dtype, batch)
             return
     with replica.SHARED, devices.turn(there):
@@ -231,8 +237,13 @@ def session(
             source = module
             module = replica.moved(model.forward, source, key, there)
             networks = [module]
-        with replica.lent(networks):
+        with replica.lent(networks), _quick(model, networks):
             yield Runner(model, module, there, dtype, batch)
+
+
+def _quick(model: Model, networks: list[torch.nn.Module]) -> contextlib.AbstractContextManager[Any]:
+    """Large patches as products, unless precision is what autocast makes of it."""
+    return contextlib.nullcontext() if model.autocast else patches.products(networks)
 
 
 def dtype_of(model: Model) -> torch.dtype:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from xrxai.tensors import patches
 from xrxai.tensors.run import Runner
 
 _KINDS = (nn.Conv1d, nn.Conv2d, nn.Linear)
@@ -38,8 +39,7 @@ class Layer(NamedTuple):
 
     def __call__(self, u: Tensor) -> Tensor:
         """Answer as its class does."""
-        answer: Tensor = type(self.module).forward(self.module, u)
-        return answer
+        return patches.answer(self.module, u)
 
     def __str__(self) -> str:
         """Such as "conv2d patch_embed.proj"."""
@@ -94,19 +94,18 @@ def found(runner: Runner, run: Callable[[], None]) -> Layer | Nothing:
         Layer(name, part)
         for name, part in runner.module.named_modules()
         if type(part) in _KINDS
-        and "forward" not in vars(part)
+        and patches.ours(part)
         and not any(getattr(part, hooks, None) for hooks in _HOOKS)
     ]
     try:
-        for each in candidates:
-            each.module.forward = watch.around(each)
-        runner.seen = watch.begin
-        with watch:
-            run()
+        with contextlib.ExitStack() as stack:
+            for each in candidates:
+                stack.enter_context(standing_in(each, watch.around(each)))
+            runner.seen = watch.begin
+            with watch:
+                run()
     finally:
         runner.seen = None
-        for each in candidates:
-            vars(each.module).pop("forward", None)
     if watch.layer is None:
         return Nothing("no linear layer was called")
     return watch.layer if watch.reason is None else Nothing(watch.reason)
@@ -186,11 +185,15 @@ class _Stop(BaseException):
 @contextlib.contextmanager
 def standing_in(layer: Layer, answer: Tensor | Callable[[Tensor], Tensor]) -> Iterator[None]:
     """Let a layer answer something else for a while."""
+    before = vars(layer.module).get("forward")
     try:
         layer.module.forward = (lambda _: answer) if isinstance(answer, Tensor) else answer
         yield
     finally:
-        vars(layer.module).pop("forward", None)
+        if before is None:
+            vars(layer.module).pop("forward", None)
+        else:
+            layer.module.forward = before
 
 
 def reaching(runner: Runner, layer: Layer, z: Tensor) -> Tensor:

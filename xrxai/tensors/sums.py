@@ -47,6 +47,8 @@ def mixed(on: np.ndarray) -> int:
 class Table:
     """What the layer would say to patterns of some samples, without running it."""
 
+    batch = 0  # rows that suit its answers, 0 where those of the input decide
+
     def answer(self, i: slice, j: slice) -> Tensor:
         """Samples i, counted from the first, under the patterns j: (i * j, *any)."""
         raise NotImplementedError
