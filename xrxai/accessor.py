@@ -108,6 +108,7 @@ class PlotAccessor:
     spatial = method(plot.spatial)
     spectral = method(plot.spectral)
     bars = method(plot.bars)
+    classes = method(plot.classes)
 
 
 @xr.register_dataset_accessor("xai")
