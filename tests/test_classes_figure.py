@@ -21,7 +21,7 @@ from tests import plot_cases as cases
 from tests.conftest import raises_exactly
 from xrxai import plot
 from xrxai.errors import OptionError, ResultError
-from xrxai.plot.classes import PALETTE
+from xrxai.plot.palette import PALETTE
 from xrxai.plot.style import NAN_COLOUR
 
 NAMES = ["bare soil", "crop", "water"]
@@ -130,7 +130,7 @@ def test_panels_of_the_user_and_a_scene_without_a_picture() -> None:
     labels = [ax.get_label() for ax in plot.classes(bare).axes]
     assert labels == ["classes", "area"]
     with_cube = plot.classes(bare, cases.cube())
-    assert [ax.get_label() for ax in with_cube.axes][0] == "true_colour"
+    assert with_cube.axes[0].get_label() == "true_colour"
     with raises_exactly(
         ResultError,
         "There is no picture for the panel 'true_colour': this prediction has no quick look "

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from xrxai.errors import OptionError, ResultError
+from xrxai.errors import ResultError
 from xrxai.labelled.ground import pixel_area
 from xrxai.plot.grid import Grid, draw_image, grid, scale_bar
 from xrxai.plot.maps import draw_picture
+from xrxai.plot.palette import PALETTE, colours_of
 from xrxai.plot.picture import Picture, from_cube, from_explanation
 from xrxai.plot.style import (
     NAN_COLOUR,
@@ -32,10 +33,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PANELS = ("true_colour", "classes", "area")
-# Okabe & Ito 2008, told apart with any colour vision.
-PALETTE = (
-    "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#000000",
-)  # fmt: skip
 UNITS = ((1e6, "km²"), (1e4, "ha"), (1.0, "m²"))
 
 
@@ -169,7 +166,7 @@ def _read(dataset: xr.Dataset, colors: Any) -> Classes:
         step,
         grid(dataset, y, x),
         names,
-        _colours(names, colors),
+        colours_of(names, colors),
         pixels[1:],
         pixel_area(dataset, y, x),
         bool(pixels[0]),
@@ -191,40 +188,6 @@ def _model(said: str) -> str:
     """Name of the model in what its repr says."""
     parts = said.split("'")
     return parts[1] if len(parts) > 2 else ""
-
-
-def _colours(names: list[str], given: Any) -> list[str]:
-    """One colour per class."""
-    import matplotlib
-    from matplotlib.colors import is_color_like, to_hex
-
-    if len(names) <= len(PALETTE):
-        own = list(PALETTE[: len(names)])
-    else:
-        shades = matplotlib.colormaps["cividis"](np.linspace(0.0, 1.0, len(names)))
-        own = [to_hex(shade) for shade in shades]
-    listed = ", ".join(map(repr, names[:20])) + ", ..." * (len(names) > 20)
-    if given is None:
-        return own
-    if isinstance(given, Mapping):
-        wrong = [name for name in given if name not in names]
-        if wrong:
-            raise OptionError(f"colors names {wrong[0]!r}, and the classes are {listed}.")
-        chosen = [given.get(name, colour) for name, colour in zip(names, own, strict=True)]
-    else:
-        chosen = [given] if isinstance(given, str) else list(given)
-        if len(chosen) != len(names):
-            raise OptionError(
-                f"colors has {len(chosen)} of them, and there are {len(names)} classes "
-                f"({listed}); type one for each, or a mapping of some."
-            )
-    for colour in chosen:
-        if not is_color_like(colour):
-            raise OptionError(
-                f"colors has {colour!r}, which is no colour; type a name or a number such as "
-                f"'#0072B2'."
-            )
-    return [to_hex(colour) for colour in chosen]
 
 
 def _picture(dataset: xr.Dataset, cube: xr.DataArray | None) -> Picture | None:
@@ -312,7 +275,7 @@ def _draw_area(ax: Axes, made: Classes) -> None:
     ax.barh(at, share, height=0.62, color=made.colours, edgecolor="#222222", linewidth=0.4)
     for k, (value, count) in enumerate(zip(share, made.pixels, strict=True)):
         text = f"{_percent(value)} %  {_size(int(count), unit)}" if count else "absent"
-        style = {} if count else {"style": "italic", "color": "#666666"}
+        style: Any = {} if count else {"style": "italic", "color": "#666666"}
         ax.annotate(
             text,
             (value, k),
