@@ -104,7 +104,7 @@ def classes(
     height = max(height, thin + 0.35)
     with canvas(width + bars, height) as figure:
         head_line(figure, _head(made))
-        left, right = figure.subfigures(1, 2, width_ratios=(width, bars))
+        left, right = figure.subfigures(1, 2, width_ratios=(width, bars), squeeze=False)[0]
         row = left.subplots(1, len(names), sharex=True, sharey=True, squeeze=False)[0]
         for ax in row:
             ax.set_anchor("N")
