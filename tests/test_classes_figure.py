@@ -80,10 +80,10 @@ def test_bars_are_shares_and_sizes_and_an_absent_class_is_named() -> None:
     ]
     total, square = pixels.sum(), 16.0
     assert words(ax) == [
-        *(f"{100 * n / total:.1f} %  {n * square / 1e4:.3g} ha" for n in pixels[:2]),
+        *(f"{100 * n / total:.1f} %  {n * square / 1e4:#.3g} ha" for n in pixels[:2]),
         "absent",
     ]
-    assert ax.get_title(loc="left") == f"Area of each class  (of {total * square / 1e4:.3g} ha)"
+    assert ax.get_title(loc="left") == f"Area of each class  (of {total * square / 1e4:#.3g} ha)"
     assert figure.get_suptitle() == "Prediction of two levels — absent: water"
     (legend,) = [found for part in figure.subfigs for found in part.legends]
     assert [text.get_text() for text in legend.get_texts()] == [*NAMES, "no data"]

@@ -319,4 +319,6 @@ def _unit(total: int, square_metres: float | None) -> tuple[float, str]:
 def _size(pixels: int, unit: tuple[float, str]) -> str:
     """Pixels in a unit: whole, or with three digits that count."""
     size, name = pixels * unit[0], unit[1]
-    return f"{size:,.0f} {name}" if name == "px" or size >= 1000 else f"{size:.3g} {name}"
+    if name == "px" or size >= 1000:
+        return f"{size:,.0f} {name}"
+    return f"{size:#.3g}".rstrip(".") + f" {name}"
