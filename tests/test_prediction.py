@@ -230,6 +230,8 @@ def test_a_scene_in_tiles_is_that_in_one_piece_and_every_tile_is_seen_once(tmp_p
     np.testing.assert_array_equal(tiled.class_map, one.class_map)
     for name in ("target_pixels", "area"):
         np.testing.assert_array_equal(tiled[name].sum(["tile_y", "tile_x"]), one[name])
+    cost = xrxai.plan(cube.chunk(y=32, x=32), watched, "predict", measure=False)
+    assert (cost.pieces, cost.halo, cost.evaluations) == (9, 3, 9)
     calls.clear()
     with dask.config.set(scheduler="synchronous"):
         lazy.xai.to_zarr(tmp_path / "said.zarr", progress=False)

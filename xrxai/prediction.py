@@ -85,8 +85,8 @@ def predict(
     >>> nm = ("band", [490.0, 560.0, 665.0], {"units": "nm"})
     >>> values = np.random.default_rng(0).random((3, 4, 5))
     >>> cube = xr.DataArray(values, dims=("band", "y", "x"), coords={"wavelength": nm})
-    >>> names = ["water", "forest", "snow"]
-    >>> model = xrxai.Model(lambda x: x[:, :2], takes="patch", gives="map", targets=names[:2])
+    >>> names = ["water", "forest"]
+    >>> model = xrxai.Model(lambda x: x[:, :2], takes="patch", gives="map", targets=names)
     >>> predicted = xrxai.predict(cube, model)
     >>> predicted.prediction.dims, predicted.class_map.dims
     (('target', 'y', 'x'), ('y', 'x'))
