@@ -16,6 +16,7 @@ CHAPTERS = {
     "xrxai.io": "Open and write",
     "xrxai.labelled": "Cubes, groups, segments, baselines",
     "xrxai.model": "Models",
+    "xrxai.prediction": "Models",
     "xrxai.attribution": "Methods",
     "xrxai.chain": "Methods",
     "xrxai.aggregation": "Global explanations",

@@ -338,6 +338,49 @@ REFUSED: list[Case] = [
         OptionError,
         "arrays='jax' is not known; choose one of 'torch', 'numpy'.",
     ),
+    # predict
+    (
+        "predict_unknown_classes",
+        lambda: xrxai.predict(cube(), mapper(), classes="all"),  # type: ignore[arg-type]
+        OptionError,
+        "classes='all' is not known; type classes=True, False or 'auto'.",
+    ),
+    (
+        "predict_classes_of_patches",
+        lambda: xrxai.predict(cube(), patch(), classes=True),
+        OptionError,
+        "classes=True maps pixels, but never answers once for a whole patch; leave it out, and "
+        "type predicted.prediction.idxmax('target') for the class of each.",
+    ),
+    (
+        "predict_classes_of_one_target",
+        lambda: xrxai.predict(cube(), spectrum(targets=["K"]), classes=True),
+        OptionError,
+        "classes=True chooses between targets, but the model has only 'K'; leave it out, and "
+        "compare predicted.prediction with a threshold.",
+    ),
+    (
+        "predict_bare_network",
+        lambda: xrxai.predict(cube(), never),  # type: ignore[arg-type]
+        ModelError,
+        "The model never says neither what it takes nor what its outputs are called; type "
+        "xrxai.Model(model, takes='patch', targets=['K', ...]), or takes='spectrum'.",
+    ),
+    (
+        "predict_no_rows",
+        lambda: xrxai.predict(spectra(), mapper()),
+        CubeError,
+        "The model takes a patch, but the cube has dims ('sample', 'band') and no rows and "
+        "columns among them; name them with xrxai.to_cube(cube, y_dim=..., x_dim=...), or "
+        "type Model(..., takes='spectrum').",
+    ),
+    (
+        "predict_mask",
+        lambda: xrxai.predict(cube(), mapper(), mask=np.zeros((6, 5), bool)),
+        CubeError,
+        "The mask keeps none of the valid pixels; True means keep: type mask=~mask if yours "
+        "is True where pixels are dropped.",
+    ),
     (
         "no_targets",
         lambda: xrxai.Model(never, takes="patch"),

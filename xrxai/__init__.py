@@ -42,6 +42,7 @@ from xrxai.labelled.segments import segments
 from xrxai.labelled.top import top
 from xrxai.loading import load_program
 from xrxai.model import Model
+from xrxai.prediction import predict
 from xrxai.shipping import ship
 
 try:
@@ -90,6 +91,7 @@ __all__ = [
     "owen_spectral",
     "permutation_spectral",
     "plan",
+    "predict",
     "rise",
     "saliency",
     "segments",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import xarray as xr
 
-from xrxai import chain, cost, io, plot
+from xrxai import chain, cost, io, plot, prediction
 from xrxai.aggregation import aggregate
 from xrxai.attribution import (
     ablation,
@@ -39,6 +39,8 @@ class CubeAccessor:
     def __init__(self, obj: xr.DataArray) -> None:
         self._obj = obj
 
+    # what the model says
+    predict = method(prediction.predict)
     # gradients
     saliency = method(gradient.saliency)
     input_x_gradient = method(gradient.input_x_gradient)
@@ -106,6 +108,7 @@ class PlotAccessor:
     spatial = method(plot.spatial)
     spectral = method(plot.spectral)
     bars = method(plot.bars)
+    classes = method(plot.classes)
 
 
 @xr.register_dataset_accessor("xai")

@@ -64,8 +64,11 @@ class Job:
         if tile is not None:
             sizes["y"], sizes["x"] = (c.stop - c.start for c in tile.core)
         shape = (n, *(sizes[d] for d in self.dims(name)))
-        dtype = self.dtype(name)
-        return np.full(shape, 0 if dtype.kind in "bi" else np.nan, dtype)
+        return np.full(shape, self.missing(name), self.dtype(name))
+
+    def missing(self, name: str) -> float:
+        """What an output says where there is nothing to say."""
+        return self.outputs[name].missing if self.dtype(name).kind in "bi" else np.nan
 
 
 def now(
@@ -170,7 +173,7 @@ def compute(
             # (n, y, x) -> aligned with the axes of the block, whatever lies between
             lead = block.shape[1 : dims.index("y") + 1]
             hidden = ~shown.reshape(n, *(1,) * len(lead), *shown.shape[1:])
-            np.copyto(block, 0 if block.dtype.kind == "i" else np.nan, where=hidden)
+            np.copyto(block, job.missing(name), where=hidden, casting="unsafe")
     return out
 
 
@@ -211,5 +214,6 @@ def outputs_for(spec: Spec, model: Model) -> dict[str, Output]:
     if model.gives == "map":
         found["target_pixels"] = Output(("target",), "pixels of the target", "1", "int64")
     if model.autocast is not None:
-        found["autocast_error"] = Output(("target",), "change of the score by autocast")
+        change = Output(("target",), "change of the score by autocast")
+        found.setdefault("autocast_error", change)
     return found

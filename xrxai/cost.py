@@ -107,7 +107,7 @@ def plan(
     model : Model
         The model.
     method : str, default: "integrated_gradients"
-        Name of an attribution method: see `xrxai.methods`.
+        Name of an attribution method, see `xrxai.methods`, or "predict".
     options : mapping, optional
         What the method is called with, such as ``{"target": "K", "n_steps": 20}``.
     workers : int, optional
@@ -143,7 +143,8 @@ def plan(
     (9, 8100)
     """
     call: Any = getattr(cube.xai, method, None)
-    if not getattr(call, "__module__", "").startswith("xrxai.attribution"):
+    known = getattr(call, "__module__", "").startswith("xrxai.attribution")
+    if not known and method != "predict":
         raise OptionError(
             f"method={method!r} is no attribution method; see xrxai.methods() for their names."
         )

@@ -33,14 +33,16 @@ class Output:
     The dim ``"features"`` stands for what the model takes: ``band`` for a spectrum,
     ``band, y, x`` for a patch; ``"positions"`` for the places in it, ``band`` or ``y, x``.
     ``units`` is the score's unit ("score"), the score's per unit of the cube ("score / cube"),
-    the square of either, or a literal. `signed` is False for what cannot be negative.
+    the square of either, or a literal. `signed` is False for what cannot be negative; `missing`
+    is what whole numbers say where there is nothing to say, as others say NaN.
     """
 
     dims: tuple[str, ...]
     long_name: str
     units: Literal["score", "score / cube", "score²", "(score / cube)²", "1"] = "score"
-    dtype: Literal["score", "int64", "bool"] = "score"
+    dtype: Literal["score", "int64", "int16", "bool"] = "score"
     signed: bool = True
+    missing: int = 0
 
 
 @dataclass(frozen=True)

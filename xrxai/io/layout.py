@@ -111,6 +111,8 @@ def lay_out(ds: xr.Dataset) -> tuple[Layout, dict[str, xr.Variable]]:
     lazy = {str(n): v for n, v in ds.variables.items() if v.chunks is not None}
     per_tile = _per_tile(ds)
     main = lazy.get("attribution")
+    if main is None and ds.attrs.get("method") == "predict":
+        main = lazy.get("prediction")
     if main is None:
         main = max(lazy.values(), key=lambda v: math.prod(map(len, v.chunks or ())))
     tiles = {}

@@ -101,7 +101,7 @@ def open_explanation(
             f"{str(path)!r} is neither netCDF nor Zarr ({error}); type the path of a file that "
             "to_netcdf or to_zarr wrote."
         ) from error
-    if "attribution" not in ds.data_vars:
+    if not is_explanation(ds):
         ds.close()
         raise ResultError(
             f"{str(path)!r} holds the variables {list(ds.data_vars)} and no 'attribution', so it "
@@ -158,9 +158,14 @@ def open_any(path: Path, chunks: Any) -> xr.Dataset:
     return xr.open_dataset(path, chunks=chunks, decode_coords="all")
 
 
+def is_explanation(ds: xr.Dataset) -> bool:
+    """Whether it holds attributions, or answers: what `predict` gives is written alike."""
+    return "attribution" in ds.data_vars or ds.attrs.get("method") == "predict"
+
+
 def require_explanation(explanation: object) -> xr.Dataset:
     """Return the Dataset when it is an explanation, or say what it is."""
-    if isinstance(explanation, xr.Dataset) and "attribution" in explanation.data_vars:
+    if isinstance(explanation, xr.Dataset) and is_explanation(explanation):
         return explanation
     what = f"A {type(explanation).__name__}"
     if isinstance(explanation, xr.Dataset):

@@ -45,7 +45,9 @@ def build(
             attrs["signed"] = int(spec.outputs[name].signed and not absolute)
         out[name] = array.transpose(*order).assign_attrs(attrs)
     if "target_pixels" in out:
-        out |= _absent(place, out["target_pixels"], provenance)
+        out |= counted(out["target_pixels"])
+        if "attribution" in out and not place.lazy and provenance["reduction"] != "area":
+            _tell_absent(out["target_absent"])
     out |= dict(extra)
     out |= context(place, valid)
     made = xr.Dataset(out)
@@ -150,12 +152,15 @@ def _units(kind: str, units: str, place: Cube) -> str:
     return units if kind == "score" or per in ("", "1") else f"{units} / ({per})"
 
 
-def _absent(
-    place: Cube, pixels: xr.DataArray, provenance: Mapping[str, Any]
-) -> dict[str, xr.DataArray]:
+def counted(pixels: xr.DataArray) -> dict[str, xr.DataArray]:
+    """Pixels of each target, and which target has none."""
     pixels = pixels.assign_attrs(long_name="pixels that the cube gives to the target", units="1")
     absent = (pixels == 0).assign_attrs(long_name="the target wins no pixel")
-    if not place.lazy and provenance["reduction"] != "area" and bool(absent.any()):
+    return {"target_pixels": pixels, "target_absent": absent}
+
+
+def _tell_absent(absent: xr.DataArray) -> None:
+    if bool(absent.any()):
         over = [d for d in absent.dims if d != "target"]
         names = absent["target"].values[absent.any(over).values]
         note(
@@ -163,7 +168,6 @@ def _absent(
             f"there because nothing is summed, not because nothing matters. "
             f"Model(..., reduction='area') explains an absent target.",
         )
-    return {"target_pixels": pixels, "target_absent": absent}
 
 
 def _attrs(place: Cube, spec: Spec, provenance: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from xrxai.plot.classes import classes
 from xrxai.plot.maps import rgb, spatial
 from xrxai.plot.ranking import bars
 from xrxai.plot.sheet import overview
 from xrxai.plot.spectra import spectral
 
-__all__ = ["bars", "overview", "rgb", "spatial", "spectral"]
+__all__ = ["bars", "classes", "overview", "rgb", "spatial", "spectral"]

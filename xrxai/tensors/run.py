@@ -357,7 +357,7 @@ def _run(
     score = Score(runner, targets, x.shape[0], w, tick, c)
     z = tensor(x)
     found = dict(kernel(z, score, **{k: tensor(v) for k, v in inputs.items()}, **static))
-    if runner.model.autocast is not None:
+    if runner.model.autocast is not None and "autocast_error" not in found:
         found["autocast_error"] = (found["prediction"] - score.exact(z)).abs()
     found |= {name: value for name, value in score.inside.items() if name in found}
     found["model_evaluations"] = score.evaluations

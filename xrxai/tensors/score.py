@@ -74,13 +74,18 @@ class Score:
         if self._parent is not None:
             parent, made_of = self._parent
             return parent(x, made_of[of])
+        out = self._asked(x, of)
+        if self.runner.model.gives == "vector":
+            return out[:, self.targets]
+        return self._reduced(out, of, clean)
+
+    def _asked(self, x: Tensor, of: Tensor) -> Tensor:
+        """Answers of the model, all targets of them, counted."""
         out = self.runner.forward(x)
         self._spent.index_add_(0, of, self._one.expand(len(of)))
         if self._tick is not None:
             self._tick(x.shape[0])
-        if self.runner.model.gives == "vector":
-            return out[:, self.targets]
-        return self._reduced(out, of, clean)
+        return out
 
     def descend(self, of: Tensor) -> Score:
         """Let a kernel take samples for its own that were made of the samples `of` (n,).
@@ -107,6 +112,17 @@ class Score:
         with torch.no_grad():
             rows = batches(x.shape[0], self.batch(x), x.device)
             return torch.cat([self(x[i], i, clean) for i in rows])
+
+    def answers(self, x: Tensor, exact: bool = False) -> Tensor:
+        """What the model says of the samples, (n, target[, y, x]): a map stays one."""
+        self.runner.exact = exact
+        try:
+            with torch.no_grad():
+                rows = batches(x.shape[0], self.batch(x), x.device)
+                parts = [self._asked(x[in_a_row(i)], i)[:, self.targets] for i in rows]
+        finally:
+            self.runner.exact = False
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def exact(self, x: Tensor) -> Tensor:
         """Scores (n, target) of the samples without autocast."""
