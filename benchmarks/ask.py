@@ -1,4 +1,4 @@
-"""Ask a process of its own for JSON, with one thread for each sum."""
+"""Ask a process of its own for JSON, with one thread for each sum unless more are wanted."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from typing import Any
 PATIENCE = 1200.0  # seconds
 
 
-def ask(module: str, *arguments: str, python: Path | None = None) -> dict[str, Any]:
+def ask(
+    module: str, *arguments: str, python: Path | None = None, threads: int = 1
+) -> dict[str, Any]:
     """Give what it prints last, or ``{"error": ...}`` with the last line of its complaint."""
     command = [str(python or sys.executable), "-m", module, *arguments]
     environment = {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg", **os.environ}
+    if threads > 1:
+        environment["OMP_NUM_THREADS"] = str(threads)
     try:
         done = subprocess.run(
             command,

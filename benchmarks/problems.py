@@ -5,6 +5,7 @@ The peers that live in an environment of their own read this too, so it needs to
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -33,6 +34,7 @@ class Work:
     window: tuple[int, ...] = ()
     stride: tuple[int, ...] = ()
     long: bool = False
+    threads: int = 1  # of torch
 
     @property
     def gradient(self) -> bool:
@@ -40,6 +42,7 @@ class Work:
         return self.method in ("saliency", "integrated_gradients", "hyper_noise_tunnel")
 
 
+CORES = os.cpu_count() or 1
 BOTH = ("captum", "meteors")
 WORK = {
     "A_lime_spectral": Work("A", "lime_spectral", BOTH, 100),
@@ -68,6 +71,10 @@ WORK = {
     ),
     "B_integrated_gradients": Work("B", "integrated_gradients", BOTH, 10),
     "C_lime_spectral": Work("C", "lime_spectral", ("captum", "captum-default"), 100),
+    # As torch comes: a thread for each core, which wait for one another in small networks.
+    "C_lime_spectral_threads": Work(
+        "C", "lime_spectral", ("captum", "captum-default"), 100, threads=CORES
+    ),
 }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from benchmarks.problems import WORK
 NAMES = {
     "xrxai": "xrxai",
     "xrxai-stem-off": "xrxai, stem off",
+    "xrxai-channels-last": "xrxai, channels last",
     "captum": "captum, best batch",
     "captum-default": "captum, as it is",
     "saliency": "saliency (PAIR)",
@@ -38,7 +39,11 @@ def askers(case: str) -> list[str]:
 
     work = WORK[case]
     stem = HAS_STEM and not work.gradient
-    return ["xrxai", *["xrxai-stem-off"] * stem, *work.peers]
+    last = work.model == "B"
+    return [
+        *("xrxai", *["xrxai-stem-off"] * stem, *["xrxai-channels-last"] * last),
+        *work.peers,
+    ]
 
 
 def rows(cases: Iterable[str], tiny: bool) -> dict[str, Any]:
@@ -61,7 +66,9 @@ def one(case: str, who: str, *options: str) -> dict[str, Any]:
         python = meteors_env.python()
         if python is None:
             return {"error": "not installed: python -m benchmarks --peers meteors"}
-    return ask("benchmarks.case", case, "--who", who, *options, python=python)
+    return ask(
+        "benchmarks.case", case, "--who", who, *options, python=python, threads=WORK[case].threads
+    )
 
 
 def text(found: dict[str, Any]) -> str:
@@ -83,6 +90,7 @@ def _lines(case: str, by: dict[str, Any]) -> list[list[str]]:
     lines = []
     for who, row in by.items():
         n = f", n = {row['n']}" if row.get("n") else ""
+        n += f", {WORK[case].threads} threads" if WORK[case].threads > 1 else ""
         first = f"`{WORK[case].method}`{n}" if not lines else ""
         if "error" in row:
             lines.append([first, NAMES[who], f"failed: {row['error']}", *[""] * 7])

