@@ -16,7 +16,8 @@ JSON, PAGE = Path("build/benchmarks.json"), Path("docs/performance.md")
 FIGURE = "_static/growth.png"  # beside the page
 READ = """\
 Measured on {dates}, on {cores} cores ({processor}, {system}) with Python {python}, {packages}; one
-thread for each explanation where no more are told. Made by `make bench`, which writes build/benchmarks.json;
+thread for each explanation where no more are told. Made by `make bench`, which writes
+build/benchmarks.json;
 `python -m benchmarks.report` makes this page of it again.
 
 **How to read it.** Seconds are processor seconds of the process, which move less than wall seconds
