@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
-from xrxai.errors import OptionError
+from xrxai.errors import OptionError, choice
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +22,8 @@ NAN_COLOUR = "#c8c8c8"
 LINE_COLOUR = "#222222"
 SPREAD_COLOUR = "#999999"
 EDGE_COLOUR = "#0072B2"
+
+MapKind = Literal["diverging", "grey", "heat"]
 
 # Never applied globally: only inside `canvas`.
 STYLE: Any = {
@@ -70,13 +72,33 @@ METHOD_NAMES = {
 
 @dataclass(frozen=True)
 class Scale:
-    """How values become colours: a colour map, two limits, which ends are clipped, a remark."""
+    """How values become colours: a colour map, two limits, which ends are clipped, a remark.
+
+    Where `magnitude` is True, |value| is drawn; where `divisor` says what it is, a multiple of it.
+    """
 
     cmap: Colormap
     low: float
     high: float
     extend: Literal["neither", "both", "min", "max"]
     note: str
+    magnitude: bool = False
+    per: float = 1.0
+    divisor: str = ""
+
+    def shown(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return what the colour bar tells of values."""
+        return (np.abs(values) if self.magnitude else values) / self.per
+
+    def label(self, array: xr.DataArray, fallback: str = "attribution") -> str:
+        """Return the label of the colour bar for the values of an array."""
+        words = unit_label(array, fallback)
+        name = words.removesuffix(f" [{unit(array)}]")
+        name = f"|{name}|" if self.magnitude else name
+        if not self.divisor:
+            return f"{name} [{unit(array)}]"
+        size = f"{self.per:.2g}" if unit(array) == "1" else f"{self.per:.2g} {unit(array)}"
+        return f"{name} / {self.divisor}  ({self.divisor} = {size})"
 
 
 def method_name(dataset: xr.Dataset) -> str:
@@ -118,31 +140,45 @@ def sign_colours() -> tuple[Any, Any]:
     return cmap(0.9), cmap(0.1)
 
 
-def scale(values: NDArray[Any], *, robust: bool, signed: bool) -> Scale:
+def scale(
+    values: NDArray[Any], *, robust: bool, signed: bool, kind: MapKind | None = None
+) -> Scale:
     """Choose colours for values: symmetric about zero, or from zero when nothing is negative.
 
-    Limits are the 98th percentile of |value| (99th for non-negative values), or the largest
+    Limits are the 98th percentile of |value| (99th where colours start at zero), or the largest
     |value| with ``robust=False``: a few pixels would otherwise set the range of the whole map.
     """
     import matplotlib
 
+    if kind is not None:
+        choice(kind, ("diverging", "grey", "heat"), "kind")
+    two = kind == "diverging" or (kind is None and signed)
     finite = values[np.isfinite(values)]
-    if finite.size == 0:
-        return Scale(divergent(), -1.0, 1.0, "neither", "no valid pixels")
-    top = float(np.abs(finite).max())
+    top = float(np.abs(finite).max()) if finite.size else 0.0
+    cmap = with_grey_nan(matplotlib.colormaps["inferno"])
+    if kind == "grey":  # missing values show the hatched ground
+        cmap = matplotlib.colormaps["gray"].with_extremes(bad=(0, 0, 0, 0))
+    magnitude = signed and not two
     if top == 0.0:
-        return Scale(divergent(), -1.0, 1.0, "neither", "all zero")
-    limit = float(np.percentile(np.abs(finite), 98 if signed else 99)) if robust else top
+        note = "all zero" if finite.size else "no valid pixels"
+        if two or kind is None:
+            return Scale(divergent(), -1.0, 1.0, "neither", note)
+        return Scale(cmap, 0.0, 1.0, "neither", note, magnitude)
+    share = 98 if two else 99
+    limit = float(np.percentile(np.abs(finite), share)) if robust else top
     if limit == 0.0:  # nearly all zero: the few that are not are what there is to see
         limit = top
-    over, under = bool(finite.max() > limit), bool(signed and finite.min() < -limit)
+    highest = top if magnitude else float(finite.max())
+    over, under = highest > limit, two and float(finite.min()) < -limit
     extend: Literal["neither", "both", "min", "max"] = (
         "both" if over and under else "max" if over else "min" if under else "neither"
     )
-    if signed:
+    if two:
         return Scale(divergent(), -limit, limit, extend, "")
-    inferno = with_grey_nan(matplotlib.colormaps["inferno"])
-    return Scale(inferno, 0.0, limit, extend, "")
+    if kind != "grey":
+        return Scale(cmap, 0.0, limit, extend, "", magnitude)
+    said = "max" if limit == top else f"P{share}"
+    return Scale(cmap, 0.0, 1.0, extend, "", magnitude, limit, said)
 
 
 def colour_bar(ax: Axes, image: Any, scaled: Scale, label: str) -> None:
