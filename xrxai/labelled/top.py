@@ -54,7 +54,7 @@ def top(explanation: xr.Dataset, share: float = 0.3, *, absolute: bool = False) 
         values = values.chunk(dict.fromkeys(plane, -1))
     order = values.dims
     chosen: xr.DataArray = xr.apply_ufunc(
-        _highest,
+        highest,
         abs(values) if absolute else values,
         input_core_dims=[plane],
         output_core_dims=[plane],
@@ -66,7 +66,7 @@ def top(explanation: xr.Dataset, share: float = 0.3, *, absolute: bool = False) 
     return chosen.transpose(*order).rename("top").assign_attrs(about)
 
 
-def _highest(values: np.ndarray, share: float) -> np.ndarray:
+def highest(values: np.ndarray, share: float) -> np.ndarray:
     """True where values (..., y, x) are among the highest share of those that are known."""
     flat = values.reshape(*values.shape[:-2], -1)
     known = np.isfinite(flat)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from xrxai.plot.maps import rgb, spatial
+from xrxai.plot.overlays import overlay, top
 from xrxai.plot.ranking import bars
 from xrxai.plot.sheet import overview
 from xrxai.plot.spectra import spectral
 
-__all__ = ["bars", "overview", "rgb", "spatial", "spectral"]
+__all__ = ["bars", "overlay", "overview", "rgb", "spatial", "spectral", "top"]

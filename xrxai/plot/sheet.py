@@ -13,7 +13,7 @@ from xrxai.plot.ranking import Bars, draw_bars, read_bars
 from xrxai.plot.reading import Map, picture_of, read_map
 from xrxai.plot.spectra import add_strips, read_strips
 from xrxai.plot.strips import Strips, draw_strips
-from xrxai.plot.style import MapKind, canvas, head_line
+from xrxai.plot.style import MapKind, canvas, check_kind, head_line
 from xrxai.plot.view import View, head, view
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def overview(
     >>> figure = overview(why, cube, target="K")  # doctest: +SKIP
     >>> figure.savefig("why_potassium.pdf")  # doctest: +SKIP
     """
+    check_kind(kind)
     seen = view(explanation, target)
     # Everything is read before a figure exists.
     if seen.lead and seen.kind in ("cube", "bands", "groups"):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import xarray as xr
@@ -150,8 +151,7 @@ def scale(
     """
     import matplotlib
 
-    if kind is not None:
-        choice(kind, ("diverging", "grey", "heat"), "kind")
+    check_kind(kind)
     two = kind == "diverging" or (kind is None and signed)
     finite = values[np.isfinite(values)]
     top = float(np.abs(finite).max()) if finite.size else 0.0
@@ -179,6 +179,12 @@ def scale(
         return Scale(cmap, 0.0, limit, extend, "", magnitude)
     said = "max" if limit == top else f"P{share}"
     return Scale(cmap, 0.0, 1.0, extend, "", magnitude, limit, said)
+
+
+def check_kind(kind: MapKind | None) -> None:
+    """Refuse a word that is no kind of map."""
+    if kind is not None:
+        choice(kind, get_args(MapKind), "kind")
 
 
 def colour_bar(ax: Axes, image: Any, scaled: Scale, label: str) -> None:
@@ -222,7 +228,7 @@ def house_style() -> Iterator[None]:
 
 def head_line(figure: Any, parts: list[str]) -> None:
     """Write the bold line over a figure, flush left; onto further lines where it is narrow."""
-    room = figure.get_figure().get_figwidth() * 72 / 6.0  # characters of 11 points, bold
+    room = figure.get_figure().get_figwidth() * 72 / 6.8  # characters of 11 points, bold
     lines = [parts[0]]
     for part in parts[1:]:
         joined = f"{lines[-1]} — {part}"
@@ -230,6 +236,7 @@ def head_line(figure: Any, parts: list[str]) -> None:
             lines[-1] = joined
         else:
             lines.append(part)
+    lines = [piece for line in lines for piece in textwrap.wrap(line, max(int(room), 12))]
     figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=11, fontweight="bold")
 
 
