@@ -40,16 +40,18 @@ def top(explanation: xr.Dataset, share: float = 0.3, *, absolute: bool = False) 
     if positive(share, "share", 0.3) > 1:
         raise OptionError(f"share={share!r} is more than everything; type for example share=0.3.")
     plane = [explanation.attrs["y_dim"], explanation.attrs["x_dim"]]
-    values = on_cube(explanation)["attribution"]
+    values = explanation["attribution"]
+    answered = tuple(map(str, values.dims))
+    over = [d for d in (explanation.attrs["band_dim"], "group") if d in values.dims]
+    if over:  # before groups are spread over their bands: each counts once
+        values = values.sum(over, min_count=1)
+    values = on_cube(explanation.assign(attribution=values))["attribution"]
     if not set(plane) <= set(values.dims):
         raise ResultError(
-            f"This explanation answers over {tuple(map(str, values.dims))}, not per pixel, so no "
+            f"This explanation answers over {answered}, not per pixel, so no "
             f"part of the image can be cut out; use integrated_gradients, xrai, occlusion_spatial "
             f"or lime_spatial."
         )
-    over = [d for d in (explanation.attrs["band_dim"], "group") if d in values.dims]
-    if over:
-        values = values.sum(over, min_count=1)
     if values.chunks is not None:
         values = values.chunk(dict.fromkeys(plane, -1))
     order = values.dims

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -258,6 +258,24 @@ def named_axes(
             f"axes names {', '.join(map(repr, wrong)) or 'nothing'}; the panels are {listed}."
         )
     return {name: axes[name] for name in known if name in axes}
+
+
+def listed_axes(
+    axes: Axes | Sequence[Axes] | Mapping[str, Axes], names: list[str]
+) -> dict[str, Axes]:
+    """Read `axes=` of small multiples: one for each panel in their order, or some by name."""
+    if isinstance(axes, Mapping):
+        return named_axes(axes, names[0], tuple(names))
+    given: list[Any] = [axes]
+    if not hasattr(axes, "plot"):
+        given = list(np.ravel(np.asarray(axes, dtype=object)))
+    if len(given) != len(names) or not all(hasattr(ax, "plot") for ax in given):
+        listed = ", ".join(repr(name) for name in names)
+        raise OptionError(
+            f"axes={type(axes).__name__} of {len(given)}; pass one Axes for each of {len(names)} "
+            f"panels: {listed}."
+        )
+    return dict(zip(names, given, strict=True))
 
 
 def whole_figure(panels: Mapping[str, Axes]) -> Figure:
