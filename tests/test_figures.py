@@ -125,7 +125,12 @@ def crowded() -> dict[str, Any]:
         "pixels": lambda: plot.overview(lime, cube),
         "degrees": lambda: plot.spatial(cases.gradient(field(crs=cases.WGS84))),
         "tall": lambda: plot.overlay(cases.gradient(field(shape=(40, 12)))).figure,
-        "wide": lambda: plot.top(cases.gradient(field(shape=(12, 50)))).figure,
+        "long": lambda: plot.spatial(cases.lime_spatial(field(shape=(10, 60)))),
+    }
+    wide = field(shape=(12, 50))
+    ways |= {
+        f"wide {n}": lambda n=n: FIGURES[n](cases.gradient(wide), wide)
+        for n in ("rgb", "spatial", "overlay", "top", "bands", "overview")
     }
     plain = {n: lambda n=n: FIGURES[n](cases.gradient(cube), cube) for n in FIGURES}
     return plain | ways

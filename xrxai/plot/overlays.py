@@ -165,7 +165,7 @@ def _on(ax: Axes | None, seen: View, picture: Picture, draw: Any) -> Axes:
         with house_style():
             draw(ax)
         return ax
-    with canvas(5.4, 1.1 + 4.0 * min(picture.placed.ratio(), 2.0)) as figure:
+    with canvas(5.4, 1.1 + 4.0 * min(max(picture.placed.ratio(), 0.35), 2.0)) as figure:
         head_line(figure, head(seen))
         panel = figure.add_subplot()
         draw(panel)
