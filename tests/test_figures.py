@@ -65,7 +65,12 @@ def maps_of(figure: Any) -> list[Any]:
 # ---------------------------------------------------------------------------------- every figure
 
 
-@pytest.mark.parametrize("name", FIGURES)
+KNOWN = ("overview", "rgb", "spatial", "spectral", "bars")  # drawn all zero in test_plot too
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] if n in KNOWN else []) for n in FIGURES]
+)
 def test_an_all_zero_explanation_is_drawn_and_said(name: str) -> None:
     cube = field()
     why = cases.gradient(cube)
@@ -124,14 +129,15 @@ def crowded() -> dict[str, Any]:
         "groups": lambda: plot.overview(strips, target="K"),
         "pixels": lambda: plot.overview(lime, cube),
         "degrees": lambda: plot.spatial(cases.gradient(field(crs=cases.WGS84))),
-        "tall": lambda: plot.overlay(cases.gradient(field(shape=(40, 12)))).figure,
         "long": lambda: plot.spatial(cases.lime_spatial(field(shape=(10, 60)))),
     }
-    wide = field(shape=(12, 50))
-    ways |= {
-        f"wide {n}": lambda n=n: FIGURES[n](cases.gradient(wide), wide)
-        for n in ("rgb", "spatial", "overlay", "top", "bands", "overview")
-    }
+    ways["targets, two lines"] = lambda: plot.targets(several("P", "K", "Mg"))
+    for word, shape in (("wide", (12, 50)), ("tall", (36, 20)), ("steep", (60, 12))):
+        scene = field(shape=shape)
+        ways |= {
+            f"{word} {n}": lambda n=n, scene=scene: FIGURES[n](cases.gradient(scene), scene)
+            for n in ("rgb", "spatial", "overlay", "top", "bands", "targets", "overview")
+        }
     plain = {n: lambda n=n: FIGURES[n](cases.gradient(cube), cube) for n in FIGURES}
     return plain | ways
 
@@ -215,9 +221,12 @@ def test_kinds_of_maps() -> None:
     size = np.nanpercentile(np.abs(plain), 99)
 
     def drawn(dataset: xr.Dataset, **given: Any) -> tuple[Any, Any]:
-        ax = panel(plot.overview(dataset, **given), "attribution")
+        _, ax = plt.subplots()
+        plot.spatial(dataset, axes=ax, **given)
         return ax.images[0], bar_of(ax)
 
+    (image,) = panel(plot.overview(why, kind="heat"), "attribution").images
+    assert image.cmap.name == "inferno"
     image, bar = drawn(why, kind="heat")
     assert (image.cmap.name, bar.ax.get_ylabel()) == ("inferno", "|attribution| [mg/kg]")
     np.testing.assert_allclose(image.get_array().filled(np.nan), np.abs(plain), rtol=1e-5)
