@@ -65,11 +65,11 @@ def maps_of(figure: Any) -> list[Any]:
 # ---------------------------------------------------------------------------------- every figure
 
 
-KNOWN = ("overview", "rgb", "spatial", "spectral", "bars")  # drawn all zero in test_plot too
+QUICK = ("grey", "overlay", "top")  # the others share what these do, or are in test_plot
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] if n in KNOWN else []) for n in FIGURES]
+    "name", [pytest.param(n, marks=[] if n in QUICK else [pytest.mark.slow]) for n in FIGURES]
 )
 def test_an_all_zero_explanation_is_drawn_and_said(name: str) -> None:
     cube = field()
@@ -594,7 +594,10 @@ def test_new_figures_on_axes_of_the_user() -> None:
         plot.targets(lime, axes={"Mg": single})
 
 
-@pytest.mark.parametrize("name", ["overlay", "top", "bands", "targets"])
+@pytest.mark.parametrize(
+    "name",
+    ["top", "bands", *(pytest.param(n, marks=pytest.mark.slow) for n in ("overlay", "targets"))],
+)
 def test_new_figures_read_only_what_they_show(name: str) -> None:
     why = several("P", "K", "Mg")
     lazy = guarded(why, forbidden=() if name == "targets" else (0, 2))
@@ -633,6 +636,16 @@ def test_new_maps_of_large_scenes_are_thinned(name: str, monkeypatch: pytest.Mon
             assert image.get_extent() == pytest.approx([500_000, 500_096, 5_549_928, 5_550_000])
 
 
+def test_every_figure_is_bound_and_can_be_a_pdf(tmp_path: Any) -> None:
+    cube = field()
+    why = cases.gradient(cube)
+    offered = {n for n in dir(why.xai.plot) if not n.startswith("_")}
+    assert offered == set(plot.__all__)
+    for name in ("overlay", "bands"):
+        FIGURES[name](why, cube).savefig(tmp_path / f"{name}.pdf")
+        assert (tmp_path / f"{name}.pdf").stat().st_size > 10_000
+
+
 def test_several_samples_of_maps_are_refused() -> None:
     why = cases.samples(cases.gradient(field()), count=3)
     said = "A map shows one sample, and this explanation has several"
@@ -641,4 +654,6 @@ def test_several_samples_of_maps_are_refused() -> None:
             draw(why)
     with pytest.raises(ResultError, match=said):
         plot.bands(why, wavelengths=[760])
+    with pytest.raises(ResultError, match=said):
+        plot.targets(cases.samples(cases.occlusion_spatial(field()), count=3))
     assert not plt.get_fignums()
