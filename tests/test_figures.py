@@ -325,10 +325,17 @@ def test_wavelengths_that_cannot_be() -> None:
         OptionError, "wavelengths 760 and 761 fall into one band, 761 nm; leave one out."
     ):
         plot.bands(why, wavelengths=[760, 761])
+    for wrong in ([], ["red"], [np.nan], None):
+        with raises_exactly(
+            OptionError,
+            f"wavelengths={wrong!r} are no wavelengths in nm; type for example "
+            "wavelengths=[560, 660, 760].",
+        ):
+            plot.bands(why, wavelengths=wrong)  # type: ignore[arg-type]
     with raises_exactly(
-        OptionError, "wavelengths is empty; type for example wavelengths=[560, 660, 760]."
+        BandError, "No band of this explanation is good (good_band): it has no map to draw."
     ):
-        plot.bands(why, wavelengths=[])
+        plot.bands(why.assign_coords(good_band=why["good_band"] & False), wavelengths=[470])
     with pytest.raises(BandError, match="wavelengths= are in nm, and this explanation has no"):
         plot.bands(why.drop_vars("wavelength"), wavelengths=[760])
     sparse = cases.gradient(cases.cube(shape=(6, 8), wavelength=cases.SENTINEL2))
@@ -430,6 +437,19 @@ def test_overlays_of_every_kind(make: Any) -> None:
         plot.overlay(make(cube).drop_vars("rgb"))
 
 
+@pytest.mark.parametrize("draw", [plot.overlay, plot.top])
+def test_another_cube_is_refused(draw: Any) -> None:
+    cube = field()
+    why = cases.gradient(cube)
+    for dataset in (why, why.drop_vars("valid")):
+        with raises_exactly(
+            ResultError,
+            "The cube has 18 × 20 pixels and the explanation 18 × 22: pass the cube that was "
+            "explained.",
+        ):
+            draw(dataset, cube[..., 2:])
+
+
 # ------------------------------------------------------------------------------------------- top
 
 
@@ -479,6 +499,14 @@ def test_quantiles_that_cannot_be(q: Any) -> None:
         OptionError, f"q={q!r} is not a number from 0 to below 1; type for example q=0.7."
     ):
         plot.top(cases.gradient(field()), q=q)
+
+
+def test_quantiles_are_any_numbers() -> None:
+    titles = [
+        plot.top(cases.gradient(field()), q=q).get_title(loc="left")
+        for q in (0, np.float32(0.75), np.float64(0.995))
+    ]
+    assert titles == [f"Top {n} % of |attribution|" for n in ("100", "25", "0.5")]
 
 
 def test_a_background_that_is_not_known() -> None:
