@@ -109,6 +109,10 @@ class PlotAccessor:
     spectral = method(plot.spectral)
     bars = method(plot.bars)
     classes = method(plot.classes)
+    bands = method(plot.bands)
+    overlay = method(plot.overlay)
+    top = method(plot.top)
+    targets = method(plot.targets)
 
 
 @xr.register_dataset_accessor("xai")

@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 from xrxai.plot.classes import classes
+from xrxai.plot.comparing import targets
 from xrxai.plot.maps import rgb, spatial
+from xrxai.plot.multiples import bands
+from xrxai.plot.overlays import overlay, top
 from xrxai.plot.ranking import bars
 from xrxai.plot.sheet import overview
 from xrxai.plot.spectra import spectral
 
-__all__ = ["bars", "classes", "overview", "rgb", "spatial", "spectral"]
+__all__ = [
+    "bands",
+    "bars",
+    "classes",
+    "overlay",
+    "overview",
+    "rgb",
+    "spatial",
+    "spectral",
+    "targets",
+    "top",
+]

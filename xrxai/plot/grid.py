@@ -139,7 +139,8 @@ def dress(ax: Axes, placed: Grid) -> None:
     ax.set_ylim(*(down if placed.north_up else down[::-1]))
     ax.set_aspect(placed.aspect)
     ax.xaxis.set_major_locator(MaxNLocator(nbins=3))
-    ax.yaxis.set_major_locator(InnerTicks(nbins=4))
+    # Upright numbers need the height of seven letters.
+    ax.yaxis.set_major_locator(InnerTicks(nbins=4 if placed.ratio() > 0.5 else 2))
     ax.ticklabel_format(useOffset=False, style="plain")
     ax.tick_params(labelsize=7.5, length=2.5)
     ax.tick_params(axis="y", labelrotation=90)
@@ -150,6 +151,11 @@ def dress(ax: Axes, placed: Grid) -> None:
     for spine in ax.spines.values():
         spine.set_visible(True)
         spine.set_linewidth(0.8)
+
+
+def hatch_ground(ax: Axes) -> None:
+    """Hatch what is missing, on maps where a flat grey means something else."""
+    ax.patch.set(hatch="////", edgecolor="#9a9a9a", linewidth=0)
 
 
 def scale_bar(ax: Axes, placed: Grid) -> None:
