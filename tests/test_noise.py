@@ -14,7 +14,7 @@ import xarray as xr
 import xrxai
 from tests import oracles_noise, worlds
 from tests.conftest import raises_exactly
-from xrxai import patterns
+from xrxai import patterns, rounds
 from xrxai.errors import OptionError
 
 OF = ["saliency", "input_x_gradient", "integrated_gradients"]
@@ -527,7 +527,9 @@ def test_tiles_of_a_scene_get_its_smoothgrad():
     from xrxai.attribution import noise as method
     from xrxai.tensors import run, running
 
-    repeat = running.Repeat(method._each_gradient, {}, "mean", times_x=False, baseline=False)
+    repeat = running.Repeat(
+        method._each_gradient, {}, "mean", False, False, rounds.Rounds([3], None)
+    )
     tile = np.ascontiguousarray(cube.values[None, :, 50:, 60:])
     found = run.execute(
         method._smoothgrad,
@@ -539,7 +541,6 @@ def test_tiles_of_a_scene_get_its_smoothgrad():
         inputs={"level": np.full((1, 2, 1, 1), 0.25), "keep": np.ones((1, 1, 20, 10))},
         static={
             "relative": True,
-            "n_samples": 3,
             "noise": patterns.Noise(0, origin=(50, 60)),
             "repeat": repeat,
         },

@@ -33,7 +33,7 @@ class Rounds(NamedTuple):
         if self.tolerance is None:
             return {}
         return {
-            "n_samples_used": Output((), "on/off patterns that were asked", "1", "int64"),
+            "n_samples_used": Output((), "draws or on/off patterns that were asked", "1", "int64"),
             "converged": Output((), "the precision has been reached", "1", "bool"),
         }
 
@@ -45,6 +45,7 @@ def settle(
     *,
     least: int,
     first: int,
+    usual: float = _TOLERANCE,
 ) -> Rounds:
     """Refuse what does not fit, and tell the rounds: `first` samples, then half as many more."""
     if n_samples != "auto":
@@ -61,7 +62,7 @@ def settle(
                     f"as many samples as are needed; type n_samples='auto', or leave out {name}=."
                 )
         return Rounds([n_samples], None)
-    tolerance = _TOLERANCE if tolerance is None else positive(tolerance, "tolerance", _TOLERANCE)
+    tolerance = usual if tolerance is None else positive(tolerance, "tolerance", usual)
     most = _MAX_SAMPLES if max_samples is None else at_least(max_samples, least, "max_samples")
     sizes = [min(first, most)]
     while sizes[-1] < most:
@@ -69,7 +70,7 @@ def settle(
     return Rounds(sizes, tolerance)
 
 
-def warn(found: Any, tolerance: float) -> None:
+def warn(found: Any, tolerance: float, way_out: str = ", or ask for fewer groups") -> None:
     """Say of an explanation that has been made how many samples miss the precision."""
     asked = found.n_samples_used > 0
     missed = asked & ~found.converged
@@ -77,6 +78,5 @@ def warn(found: Any, tolerance: float) -> None:
         note(
             f"{int(missed.sum())} of {int(asked.sum())} explained samples miss "
             f"tolerance={tolerance:g} after {int(found.n_samples_used.max())} draws; "
-            f"standard_error says how far they are off. Raise max_samples= or tolerance=, or ask "
-            f"for fewer groups."
+            f"standard_error says how far they are off. Raise max_samples= or tolerance={way_out}."
         )

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
-from xrxai import patterns, tensors
+from xrxai import patterns, rounds, tensors
 from xrxai.attribution.gradient import _input_x_gradient, _saliency
 from xrxai.attribution.integrated import _integrated_gradients
-from xrxai.errors import at_least, choice
+from xrxai.errors import OptionError, at_least, choice
 from xrxai.labelled import baseline as baselines
 from xrxai.labelled import noise as levels
 from xrxai.road import Case, explain, settle
@@ -69,6 +69,8 @@ _METHODS = {
         baseline=True,
     ),
 }
+# With as many draws as are needed: how many come first, and how sure is enough.
+FIRST, TOLERANCE = 16, 0.1
 _STATISTICS = {"mean": "mean", "square": "mean square", "variance": "variance"}
 
 
@@ -81,7 +83,9 @@ def smoothgrad(
     statistic: Statistic = "mean",
     noise: float = 0.15,
     snr: levels.Snr | None = None,
-    n_samples: int = 25,
+    n_samples: rounds.Samples = 25,
+    tolerance: float | None = None,
+    max_samples: int | None = None,
     baseline: baselines.Baseline = 0.0,
     n_steps: int = 20,
     seed: int = 0,
@@ -120,8 +124,14 @@ def smoothgrad(
     snr : float or array (band,), optional
         In place of `noise`: signal-to-noise ratio of the sensor, one for all or for every band;
         the standard deviation is the value divided by it. Higher smooths less.
-    n_samples : int, default: 25
-        Draws. More narrow `standard_error`, by one over their square root.
+    n_samples : int or "auto", default: 25
+        Draws. More narrow `standard_error`, by one over their square root. ``"auto"``: rounds of
+        draws until each sample has the precision of `tolerance`.
+    tolerance : float, optional
+        With ``n_samples="auto"``: a sample is done when, for every target, the root mean square
+        of its standard errors is at most this share of that of its values. Default: 0.1.
+    max_samples : int, optional
+        With ``n_samples="auto"``: where to stop trying. Default: 4000.
     baseline : optional
         Of integrated gradients, without noise: see `xrxai.baseline`. Default: zero.
     n_steps : int, default: 20
@@ -145,12 +155,19 @@ def smoothgrad(
     Dataset
         ``attribution`` (target, and the dims of the cube) in the units of the method, or their
         square; ``standard_error`` of it, which more draws would narrow, not for variances;
-        ``prediction``, of the cube without noise, and ``model_evaluations``.
+        ``prediction``, of the cube without noise, and ``model_evaluations``; with
+        ``n_samples="auto"`` also ``n_samples_used`` and ``converged``.
 
     Raises
     ------
     CubeError, ModelError, TargetError, BaselineError, OptionError
         The cube, the model and the options do not fit; nothing has been run then.
+
+    Warns
+    -----
+    UserWarning
+        With ``n_samples="auto"`` some samples miss the `tolerance`; not for lazy cubes, where
+        ``converged`` says it.
 
     Notes
     -----
@@ -168,7 +185,7 @@ def smoothgrad(
     .. [3] J. Adebayo et al. (2018). Sanity checks for saliency maps.
        https://arxiv.org/abs/1810.03292
     """
-    _check(of, statistic, n_samples, n_steps, seed)
+    asked = _check(of, statistic, (n_samples, tolerance, max_samples), n_steps, seed)
     case = settle(cube, model, _smoothgrad, target=target, mask=mask, region=region)
     level, relative = levels.settle(case.place, case.valid, noise, snr)
     return _explain(
@@ -177,9 +194,9 @@ def smoothgrad(
         statistic,
         baseline,
         n_steps,
-        n_samples,
+        asked,
         inputs={"level": level, "keep": case.valid},
-        static={"relative": relative, "n_samples": n_samples, "noise": patterns.Noise(seed)},
+        static={"relative": relative, "noise": patterns.Noise(seed)},
         options={"noise": noise if snr is None else None, "snr": levels.describe(snr)},
         seed=seed,
         device=device,
@@ -205,7 +222,6 @@ def _smoothgrad(
     level: Tensor,
     keep: Tensor,
     relative: bool,
-    n_samples: int,
     noise: patterns.Noise,
     repeat: Repeat,
     baseline: Tensor | None = None,
@@ -219,15 +235,13 @@ def _smoothgrad(
             one[:] = x.new_tensor(noise.draw(k, tuple(x.shape[1:])))
         return made
 
-    def apply(i: slice, drawn: Tensor) -> Tensor:
+    def apply(i: slice | Tensor, drawn: Tensor) -> Tensor:
         sigma = tensors.score.rows_of(level, i) * tensors.score.rows_of(keep, i)
         if relative:
             sigma = x[i].abs().mul_(sigma)
         return x[i].unsqueeze(1).addcmul(sigma.unsqueeze(1), drawn)
 
-    found = tensors.running.repeat(
-        x, score, repeat, draw=draw, apply=apply, n_samples=n_samples, baseline=baseline
-    )
+    found = tensors.running.repeat(x, score, repeat, draw=draw, apply=apply, baseline=baseline)
     return {**found, "prediction": prediction}
 
 
@@ -237,7 +251,7 @@ def _explain(
     statistic: str,
     baseline: baselines.Baseline,
     n_steps: int,
-    n_samples: int,
+    asked: rounds.Rounds,
     *,
     inputs: dict[str, xr.DataArray],
     static: dict[str, Any],
@@ -250,18 +264,19 @@ def _explain(
 ) -> xr.Dataset:
     method = _METHODS[of]
     given = {**method.static, **({"n_steps": n_steps} if method.steps else {})}
-    options = {"of": of, "statistic": statistic, "n_samples": n_samples, **options}
+    options = {"of": of, "statistic": statistic, **asked.options, **options}
     if method.baseline:
         inputs["baseline"] = baselines.settle(case.place, baseline, case.valid)
         options["baseline"] = baselines.describe(baseline)
     if method.steps:
         options["n_steps"] = n_steps
     repeat = tensors.running.Repeat(
-        method.each, given, statistic, times_x=method.times_x, baseline=method.baseline
+        method.each, given, statistic, method.times_x, method.baseline, asked
     )
-    return explain(
-        case.giving(_outputs(method, statistic)),
-        evaluations=1 + n_samples * method.cost(n_steps),
+    most = asked.sizes[-1]
+    found = explain(
+        case.giving({**_outputs(method, statistic), **asked.outputs}),
+        evaluations=1 + most * method.cost(n_steps) if asked.tolerance is None else None,
         inputs=inputs,
         static={**static, "repeat": repeat},
         options=options,
@@ -271,6 +286,9 @@ def _explain(
         batch_size=batch_size,
         progress=progress,
     )
+    if asked.tolerance is not None and not case.place.lazy:
+        rounds.warn(found, asked.tolerance, "")
+    return found
 
 
 def _outputs(method: _Method, statistic: str) -> dict[str, Output]:
@@ -285,9 +303,21 @@ def _outputs(method: _Method, statistic: str) -> dict[str, Output]:
     return each
 
 
-def _check(of: str, statistic: str, n_samples: int, n_steps: int, seed: int) -> None:
+def _check(
+    of: str,
+    statistic: str,
+    samples: tuple[rounds.Samples, float | None, int | None],
+    n_steps: int,
+    seed: int,
+) -> rounds.Rounds:
     choice(of, _METHODS, "of")
     choice(statistic, _STATISTICS, "statistic")
-    at_least(n_samples, 2, "n_samples")
+    asked = rounds.settle(*samples, least=2, first=FIRST, usual=TOLERANCE)
+    if asked.tolerance is not None and statistic == "variance":
+        raise OptionError(
+            "n_samples='auto' stops when standard errors are small, and statistic='variance' has "
+            "none; type a number, such as n_samples=50."
+        )
     at_least(n_steps, 1, "n_steps")
     at_least(seed, 0, "seed")
+    return asked

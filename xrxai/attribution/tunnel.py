@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
-from xrxai import patterns, tensors
+from xrxai import patterns, rounds, tensors
 from xrxai.attribution.noise import Of, Statistic, _check, _explain
 from xrxai.errors import OptionError, at_least, choice, positive
 from xrxai.labelled import bands as band_groups
@@ -33,7 +33,9 @@ def hyper_noise_tunnel(
     bands: band_groups.Bands = None,
     probability: float = 0.5,
     n_masked: int | None = None,
-    n_samples: int = 50,
+    n_samples: rounds.Samples = 50,
+    tolerance: float | None = None,
+    max_samples: int | None = None,
     normalise: Literal["none", "kept"] = "none",
     antithetic: bool = False,
     baseline: baselines.Baseline = 0.0,
@@ -75,8 +77,14 @@ def hyper_noise_tunnel(
         method alone; larger asks the model about emptier spectra.
     n_masked : int, optional
         In place of `probability`: exactly that many groups are masked in every draw.
-    n_samples : int, default: 50
-        Draws. More narrow `standard_error`, by one over their square root.
+    n_samples : int or "auto", default: 50
+        Draws. More narrow `standard_error`, by one over their square root. ``"auto"``: rounds of
+        draws until each sample has the precision of `tolerance`.
+    tolerance : float, optional
+        With ``n_samples="auto"``: a sample is done when, for every target, the root mean square
+        of its standard errors is at most this share of that of its values. Default: 0.1.
+    max_samples : int, optional
+        With ``n_samples="auto"``: where to stop trying. Default: 4000.
     normalise : {"none", "kept"}, default: "none"
         "none" takes all draws, so that for a linear model, a zero baseline and input times
         gradient the mean is ``1 - probability`` times the true share. "kept" takes for each
@@ -113,12 +121,20 @@ def hyper_noise_tunnel(
         ``attribution`` (target, and the dims of the cube) in the units of the method, or their
         square; ``standard_error`` of it, which more draws would narrow, not for variances;
         ``prediction``, of the cube without masks, ``model_evaluations``, ``draws_kept`` (band);
-        where `bands` are given, ``draws_kept`` (group) and ``group_of_band`` (band).
+        where `bands` are given, ``draws_kept`` (group) and ``group_of_band`` (band). With
+        ``n_samples="auto"`` there are ``n_samples_used`` and ``converged``, and no
+        ``draws_kept``, as samples differ in their draws.
 
     Raises
     ------
     CubeError, ModelError, TargetError, BandError, BaselineError, OptionError
         The cube, the model and the options do not fit; nothing has been run then.
+
+    Warns
+    -----
+    UserWarning
+        With ``n_samples="auto"`` some samples miss the `tolerance`; not for lazy cubes, where
+        ``converged`` says it.
 
     Notes
     -----
@@ -131,13 +147,14 @@ def hyper_noise_tunnel(
     .. [2] V. Petsiuk, A. Das, K. Saenko (2018). RISE: randomized input sampling for explanation
        of black-box models. https://arxiv.org/abs/1806.07421. Masks pixels, without gradients.
     """
-    _check(of, statistic, n_samples, n_steps, seed)
+    asked = _check(of, statistic, (n_samples, tolerance, max_samples), n_steps, seed)
+    most = asked.sizes[-1]
     choice(normalise, ("none", "kept"), "normalise")
     case = settle(cube, model, _hyper_noise_tunnel, target=target, mask=mask, region=region)
     part, names, coords = _parts(case, bands, overlap, ungrouped)
-    _check_masks(int(part.max()), probability, n_masked, n_samples, antithetic)
+    _check_masks(int(part.max()), probability, n_masked, asked, antithetic)
     on = patterns.masks(
-        n_samples,
+        most,
         int(part.max()),
         probability=probability,
         n_masked=n_masked,
@@ -150,13 +167,15 @@ def hyper_noise_tunnel(
     if names is None:
         every = np.where(case.place.good_band, on.sum(axis=0)[part.values - 1], 0)
         extra = {"draws_kept": xr.DataArray(every, dims=part.dims, attrs=about)}
+    if asked.tolerance is not None:
+        del extra["draws_kept"]
     return _explain(
         case,
         of,
         statistic,
         baseline,
         n_steps,
-        n_samples,
+        asked,
         inputs={"part": part, "baseline": baselines.settle(case.place, baseline, case.valid)},
         static={"on": on, "normalise": normalise, "antithetic": antithetic},
         options={
@@ -201,7 +220,7 @@ def _hyper_noise_tunnel(
     def draw(j: list[int]) -> Tensor:
         return table[j]
 
-    def apply(i: slice, kept: Tensor) -> Tensor:
+    def apply(i: slice | Tensor, kept: Tensor) -> Tensor:
         gone = tensors.score.rows_of(baseline, i)
         return x[i].unsqueeze(1).where(kept, gone.unsqueeze(1))
 
@@ -211,7 +230,6 @@ def _hyper_noise_tunnel(
         repeat,
         draw=draw,
         apply=apply,
-        n_samples=len(on),
         baseline=baseline,
         weight=table.to(x.dtype) if normalise == "kept" else None,
         # The two of a pair are no independent draws; among the draws that kept a band they are.
@@ -234,7 +252,11 @@ def _parts(
 
 
 def _check_masks(
-    n_groups: int, probability: float, n_masked: int | None, n_samples: int, antithetic: bool
+    n_groups: int,
+    probability: float,
+    n_masked: int | None,
+    asked: rounds.Rounds,
+    antithetic: bool,
 ) -> None:
     if positive(probability, "probability", 0.5, zero=True) >= 1:
         raise OptionError(
@@ -249,15 +271,15 @@ def _check_masks(
         )
     if not antithetic:
         return
-    if n_samples % 2:
+    name, most = "n_samples" if asked.tolerance is None else "max_samples", asked.sizes[-1]
+    if most % 2:
         raise OptionError(
-            f"antithetic=True draws in pairs, and n_samples={n_samples} is odd; type "
-            f"n_samples={n_samples + 1}."
+            f"antithetic=True draws in pairs, and {name}={most} is odd; type {name}={most + 1}."
         )
     if (probability != 0.5) if n_masked is None else (2 * n_masked != n_groups):
-        asked = f"probability={probability}" if n_masked is None else f"n_masked={n_masked}"
+        half = f"probability={probability}" if n_masked is None else f"n_masked={n_masked}"
         raise OptionError(
             f"antithetic=True masks in one draw what the other keeps, so half of the "
-            f"{n_groups} groups must be masked, not {asked}; type probability=0.5 without "
+            f"{n_groups} groups must be masked, not {half}; type probability=0.5 without "
             f"n_masked=, or antithetic=False."
         )

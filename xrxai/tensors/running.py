@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from xrxai.rounds import Rounds
 from xrxai.tensors.run import batches
 from xrxai.tensors.score import Score, in_a_row, rows_of
 
@@ -52,6 +55,20 @@ class Running:
             squares.addcmul_(away.square_(), rest)
         self._count = self._counts[draw]
 
+    def unsure(self) -> Tensor:
+        """Root mean square of the errors over that of the means, for each (n, target)."""
+        count = self._count
+        scale = ((count - 1).clamp(min=1) * count.clamp(min=1)).reciprocal()
+        scale = scale.expand(self._mean.shape[2:])
+        error = torch.einsum("nk...,...->nk", self._squares, scale)
+        return (error / self._mean.square().flatten(2).sum(2)).sqrt_().nan_to_num_(0.0)
+
+    def part(self, rows: Tensor) -> Running:
+        """Those of some samples, to go on with or to finish by themselves."""
+        made = copy.copy(self)
+        made._mean, made._squares = self._mean[rows], self._squares[rows]
+        return made
+
     def finish(self, statistic: str) -> dict[str, Tensor]:
         """Mean, or variance of the draws themselves, and error of the mean: in place, once.
 
@@ -81,6 +98,7 @@ class Repeat:
     statistic: str
     times_x: bool
     baseline: bool
+    rounds: Rounds
 
 
 def repeat(
@@ -89,8 +107,7 @@ def repeat(
     how: Repeat,
     *,
     draw: Callable[[list[int]], Tensor],
-    apply: Callable[[slice, Tensor], Tensor],
-    n_samples: int,
+    apply: Callable[[slice | Tensor, Tensor], Tensor],
     baseline: Tensor | None,
     weight: Tensor | None = None,
     pairs: bool = False,
@@ -98,13 +115,58 @@ def repeat(
     """Run a method on draws of the samples, and keep statistics of its answers only.
 
     draw(j) is what the draws j share, apply(i, that) the samples i under it (i, j, *f); weight
-    (n_samples, *f) is 0 where a draw does not count. `pairs` of draws count as one.
+    (draw, *f) is 0 where a draw does not count. `pairs` of draws count as one. With a
+    tolerance, a sample goes on until all its targets are as sure as that.
     """
-    n = x.shape[0]
-    batch, step = score.batch(x, gradient=True), 2 if pairs else 1
+    sizes, tolerance = how.rounds
+    step = 2 if pairs else 1
     if weight is None:
-        weight = x.new_ones((n_samples // step, *[1] * (x.ndim - 1)))
+        weight = x.new_ones((sizes[-1] // step, *[1] * (x.ndim - 1)))
     seen = Running(x, score.n_targets, weight)
+    push = functools.partial(
+        _push, x=x, score=score, how=how, draw=draw, apply=apply, baseline=baseline, step=step
+    )
+    if tolerance is None:
+        push(seen, None, range(sizes[-1]))
+        return seen.finish(how.statistic)
+    going, done = torch.arange(len(x), device=x.device), torch.zeros(len(x), device=x.device) > 0
+    used = torch.zeros_like(going)
+    out: dict[str, Tensor] = {}
+    for start, stop in itertools.pairwise([0, *sizes]):
+        push(seen, going if len(going) < len(x) else None, range(start, stop))
+        used[going] = stop
+        enough = (seen.unsure() <= tolerance).all(1)
+        done[going] = enough
+        ended = torch.ones_like(enough) if stop == sizes[-1] else enough
+        if bool(ended.any()):
+            own = seen if bool(ended.all()) else seen.part(ended)
+            for name, values in own.finish(how.statistic).items():
+                if name not in out:
+                    out[name] = values.new_empty((len(x), *values.shape[1:]))
+                out[name][going[ended]] = values
+            going = going[~ended]
+            if not len(going):
+                break
+            seen = seen.part(~ended)
+    return {**out, "n_samples_used": used, "converged": done}
+
+
+def _push(
+    seen: Running,
+    among: Tensor | None,
+    numbers: range,
+    *,
+    x: Tensor,
+    score: Score,
+    how: Repeat,
+    draw: Callable[[list[int]], Tensor],
+    apply: Callable[[slice | Tensor, Tensor], Tensor],
+    baseline: Tensor | None,
+    step: int,
+) -> None:
+    """Add draws of all samples, or of those `among` them, which ascend."""
+    n = x.shape[0] if among is None else len(among)
+    batch = score.batch(x, gradient=True)
     at_once = max(1, batch // n)
 
     def parts(rows: int) -> list[slice]:
@@ -113,15 +175,17 @@ def repeat(
         return [slice(b, b + width) for b in range(0, x.shape[1], width)]
 
     # Draws outside, samples inside: what a draw shares is made once.
-    for j in batches(n_samples, at_once + at_once % step, x.device):
-        draws = j.tolist()
+    for j in batches(len(numbers), at_once + at_once % step, x.device):
+        draws = [numbers[k] for k in j.tolist()]
         shared = draw(draws)
         for i in batches(n, batch // len(j), x.device):
-            made_of, rows = i.repeat_interleave(len(j)), in_a_row(i)
+            rows = in_a_row(i)
+            whose = i if among is None else among[i]
+            made_of = whose.repeat_interleave(len(j))
             given = dict(how.static)
             if how.baseline and baseline is not None:
                 given["baseline"] = rows_of(baseline, made_of)
-            drawn = apply(rows, shared).flatten(0, 1)
+            drawn = apply(rows if among is None else whose, shared).flatten(0, 1)
             each = how.each(drawn, score.descend(made_of), **given)
             drawn = drawn.unflatten(0, (len(i), len(j)))
             for target in range(score.n_targets):  # enumerate would hold one while the next is made
@@ -135,4 +199,3 @@ def repeat(
                 del values, one  # which can be a view of them
             del drawn, each  # with the graph
         del shared
-    return seen.finish(how.statistic)
