@@ -1,0 +1,117 @@
+"""One map: a raster at its coordinates, north up, as high and wide as it is on the ground."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from xrxai.live.board import FONTS, Tools, palette, thinned
+from xrxai.plot.outlines import pixel_edges
+from xrxai.plot.style import NAN_COLOUR
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from xrxai.plot.grid import Grid
+    from xrxai.plot.picture import Picture
+    from xrxai.plot.style import Scale
+
+# Pixels of the screen that one panel may fill.
+WIDEST, HIGHEST = 340, 420
+
+
+def coords(placed: Grid, shape: tuple[int, ...], step: int) -> dict[str, NDArray[np.float64]]:
+    """Return the centres of the rows and columns of a raster of every `step`-th pixel."""
+    return {
+        "y": placed.row_edges((np.arange(shape[0]) + 0.5) * step),
+        "x": placed.column_edges((np.arange(shape[1]) + 0.5) * step),
+    }
+
+
+def frame(placed: Grid, title: str, *, first: bool = True, size: float = 1.0) -> dict[str, Any]:
+    """Return the options of a map's frame; only the first map of a row names its y axis."""
+    from bokeh.models import BasicTickFormatter
+
+    ratio = min(max(placed.ratio(), 0.2), 5.0)
+    width = round(min(WIDEST, HIGHEST / ratio) * size)
+    across, down = sorted((placed.left, placed.right)), sorted((placed.bottom, placed.top))
+    return {
+        "frame_width": width,
+        "frame_height": round(width * ratio),
+        "data_aspect": placed.aspect,
+        "xlim": tuple(across),
+        "ylim": tuple(down),
+        "invert_yaxis": not placed.north_up,
+        "xlabel": placed.xlabel,
+        "ylabel": placed.ylabel,
+        "xticks": 3,
+        "yticks": 4,
+        "xformatter": BasicTickFormatter(use_scientific=False),
+        "yformatter": BasicTickFormatter(use_scientific=False),
+        "yrotation": 90,
+        "yaxis": "left" if first else "bare",
+        "bgcolor": NAN_COLOUR,
+        "title": title,
+        "fontsize": FONTS,
+        "backend": "bokeh",
+    }
+
+
+def image(
+    tool: Tools,
+    values: NDArray[Any],
+    step: int,
+    placed: Grid,
+    scaled: Scale,
+    title: str,
+    label: str,
+    *,
+    ids: NDArray[Any] | None = None,
+    colorbar: bool = True,
+    **look: Any,
+) -> Any:
+    """Make the map of an attribution; `ids` are told beside the value under the pointer."""
+    data = xr.Dataset({"attribution": (("y", "x"), values)}, coords(placed, values.shape, step))
+    made = tool.hvplot(data).image(
+        x="x",
+        y="y",
+        z="attribution",
+        cmap=palette(scaled),
+        colorbar=colorbar,
+        clabel=label,
+    )
+    if ids is not None:  # hvPlot takes one variable of a raster; HoloViews tells all of them
+        made = made.clone(made.data.assign(segment=(("y", "x"), ids)), vdims=["attribution", "segment"])
+    return made.opts(
+        **frame(placed, title + thinned(step), **look),
+        clim=(scaled.low, scaled.high),
+        clipping_colors={"NaN": NAN_COLOUR},
+        colorbar_opts={"width": 12} if colorbar else {},
+    )
+
+
+def picture(tool: Tools, made: Picture, *, grey: bool = False, **look: Any) -> Any:
+    """Make the true-colour map: as drawn over the grey of what was not measured."""
+    from matplotlib.colors import to_rgb
+
+    rgba = made.grey if grey else made.rgba
+    alpha = rgba[..., 3:]
+    shown = rgba[..., :3] * alpha + np.array(to_rgb(NAN_COLOUR)) * (1.0 - alpha)
+    data = xr.Dataset(
+        {"colour": (("channel", "y", "x"), np.moveaxis(shown, -1, 0))},
+        {"channel": ["red", "green", "blue"], **coords(made.placed, shown.shape, made.step)},
+    )
+    drawn = tool.hvplot(data).rgb(x="x", y="y", bands="channel", z="colour", hover=False)
+    return drawn.opts(**frame(made.placed, made.title + thinned(made.step), **look))
+
+
+def outlines(
+    tool: Tools, ids: NDArray[Any], placed: Grid, step: int, *, colour: str, width: float
+) -> Any:
+    """Outline segments along the true edges of their pixels."""
+    ends = pixel_edges(ids, placed, step)
+    table = (ends[:, 0, 0], ends[:, 0, 1], ends[:, 1, 0], ends[:, 1, 1])
+    lines = tool.hv.Segments(table, kdims=["x", "y", "x_end", "y_end"])
+    return lines.opts(color=colour, line_width=width, backend="bokeh")
