@@ -3,5 +3,8 @@
 from __future__ import annotations
 
 from xrxai.live.maps import rgb, spatial
+from xrxai.live.ranking import bars
+from xrxai.live.series import bands, targets
+from xrxai.live.spectra import spectral
 
-__all__ = ["rgb", "spatial"]
+__all__ = ["bands", "bars", "rgb", "spatial", "spectral", "targets"]

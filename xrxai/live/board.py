@@ -37,7 +37,7 @@ def tools() -> Tools:
             'pip install "xrxai[explore]", or draw a static figure with .plot.'
         ) from None
     if not getattr(hv.extension, "_loaded", False) or hv.Store.current_backend != "bokeh":
-        # In a notebook this brings BokehJS into the page: from where the user told Panel to take it.
+        # In a notebook this brings BokehJS into the page, from where the user told Panel to.
         hv.extension("bokeh", logo=False, inline=pn.config.inline)
     return Tools(hv, hvPlot)
 
@@ -62,6 +62,24 @@ def signs() -> tuple[str, str]:
 def thinned(step: int) -> str:
     """Say in a title that a map was too large to be shown pixel by pixel."""
     return f" (1 pixel in {step * step})" if step > 1 else ""
+
+
+def over(plot: Any, element: Any) -> None:
+    """Draw error bars over the bars, as a hook; HoloViews leaves them under what is filled."""
+    plot.handles["glyph"].level = "overlay"
+
+
+def lines(parts: list[str], width: int) -> str:
+    """Join parts of a title, on as many lines as a panel `width` pixels wide needs."""
+    room = width / 8.0  # characters of 10 points, bold
+    made = [parts[0]]
+    for part in parts[1:]:
+        joined = f"{made[-1]} — {part}"
+        if len(joined) <= room:
+            made[-1] = joined
+        else:
+            made.append(part)
+    return "\n".join(made)
 
 
 def page(hv: Any, panels: list[Any], title: str, *, columns: int) -> Any:

@@ -83,7 +83,9 @@ def image(
         clabel=label,
     )
     if ids is not None:  # hvPlot takes one variable of a raster; HoloViews tells all of them
-        made = made.clone(made.data.assign(segment=(("y", "x"), ids)), vdims=["attribution", "segment"])
+        made = made.clone(
+            made.data.assign(segment=(("y", "x"), ids)), vdims=["attribution", "segment"]
+        )
     return made.opts(
         **frame(placed, title + thinned(step), **look),
         clim=(scaled.low, scaled.high),
