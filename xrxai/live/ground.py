@@ -91,7 +91,19 @@ def image(
         clim=(scaled.low, scaled.high),
         clipping_colors={"NaN": NAN_COLOUR},
         colorbar_opts={"width": 12} if colorbar else {},
+        hover_tooltips=_told(placed, label, ids is not None),
     )
+
+
+def _told(placed: Grid, label: str, segments: bool) -> list[tuple[str, str]]:
+    """Return what is said under the pointer: where it is, and what is there."""
+    digits = "0" if placed.metres is None else "0.0" if placed.aspect == 1.0 else "0.000000"
+    made = [
+        (placed.xlabel.partition("  (")[0], f"$x{{{digits}}}"),
+        (placed.ylabel, f"$y{{{digits}}}"),
+        (label, "@image"),
+    ]
+    return [*made, ("segment", "@segment")] if segments else made
 
 
 def picture(tool: Tools, made: Picture, *, grey: bool = False, **look: Any) -> Any:

@@ -145,7 +145,7 @@ def _segments(
         read.placed,
         read.scaled,
         "",
-        "",
+        read.label,
         ids=read.ids,
         colorbar=False,
         first=first,

@@ -63,7 +63,12 @@ def bars(
     layers: list[Any] = [
         tool.hvplot(table)
         .barh(x=first, y="attribution", c="colour", hover_cols=told, bar_width=0.62)
-        .opts(alpha=0.85, line_width=0, backend="bokeh")
+        .opts(
+            alpha=0.85,
+            line_width=0,
+            hover_tooltips=[(first, f"@{first}"), (made.label, "@attribution"), *_told(told)],
+            backend="bokeh",
+        )
     ]
     dots = made.summary.samples
     if dots is not None and len(dots) <= MOST_DOTS:
@@ -93,6 +98,10 @@ def bars(
         "show_legend": False,
     }
     return tool.hv.Overlay(layers).opts(tool.hv.opts.Overlay(**look, backend="bokeh"))
+
+
+def _told(columns: list[str]) -> list[tuple[str, str]]:
+    return [(name, f"@{name}") for name in columns]
 
 
 def _table(made: Bars) -> pd.DataFrame:

@@ -79,7 +79,7 @@ def _cube(tool: Tools, read: Strips) -> Any:
     layers = [
         *_shades(tool, read, alpha=0.16),
         _ranges(tool, read, x, low, high, SPREAD_COLOUR, 0.32),
-        *_line(tool, read, x, {"cube": mean, "5 %": low, "95 %": high}, LINE_COLOUR, 1.4),
+        *_line(tool, read, x, {"cube": mean, "p05": low, "p95": high}, LINE_COLOUR, 1.4),
     ]
     floor, top = _span(low, high, mean)
     limits = (min(0.0, floor), top + 0.05 * (top - floor))
@@ -107,8 +107,7 @@ def _attribution(tool: Tools, read: Strips, *, named: bool) -> Any:
     title = strip_title(read)
     if summary.low is not None and summary.interval != "95 % CI":
         title += f" (grey: {summary.interval})"
-    label = unit_label(read.seen.attribution, "attribution")
-    return _strip(tool, read, layers, limits, LOWER, title, label, named)
+    return _strip(tool, read, layers, limits, LOWER, title, _label(read), named)
 
 
 def _strip(
@@ -196,7 +195,10 @@ def _line(
     name = "wavelength" if read.axis.nm else "band"
     table = pd.DataFrame({name: x, **values})
     first, *others = values
-    options = {"x": name, "y": first, "hover_cols": others, "color": colour}
+    places = "@wavelength{0.0} nm" if read.axis.nm else "@band"
+    label = read.context_label if first == "cube" else _label(read)
+    told = [(name, places), (label, f"@{first}"), *((other, f"@{other}") for other in others)]
+    options = {"x": name, "y": first, "hover_cols": others, "color": colour, "hover_tooltips": told, "hover": "vline"}
     made = [tool.hvplot(table).line(**options, line_width=width)]
     if read.axis.x.size <= FEW_BANDS:  # between two of them a line is only a guide
         made.append(tool.hvplot(table.dropna(subset=[name, first])).scatter(**options, size=18))
@@ -261,8 +263,8 @@ def _steps(tool: Tools, read: Strips) -> list[Any]:
         colour = positive if value >= 0 else negative
         below, above = (np.nan, np.nan) if error is None else (error[0, k], error[1, k])
         for low, high in group.intervals:
-            told = (group.name, value, value - below, value + above)
-            boxes.append((low, min(value, 0.0), high, max(value, 0.0), colour, *told))
+            shown = (group.name, value, value - below, value + above)
+            boxes.append((low, min(value, 0.0), high, max(value, 0.0), colour, *shown))
             tops.append((low, value, high, value, colour))
         for (_, end), (start, _) in zip(group.intervals, group.intervals[1:], strict=False):
             joins.append((end, value, start, value, colour))
@@ -279,7 +281,9 @@ def _steps(tool: Tools, read: Strips) -> list[Any]:
         made.append(spread.opts(color=SPREAD_COLOUR, alpha=0.42, line_width=0, backend="bokeh"))
     told_as = ["colour", "group", "value", "from", "to"]
     filled = hv.Rectangles(boxes, ends, told_as)
-    made.append(filled.opts(color="colour", alpha=0.38, line_width=0, tools=["hover"]))
+    told = [("group", "@group"), (_label(read), "@value"), ("from", "@from"), ("to", "@to")]
+    look = {"tools": ["hover"], "hover_tooltips": told if error is not None else told[:2]}
+    made.append(filled.opts(color="colour", alpha=0.38, line_width=0, **look))
     made.append(hv.Segments(tops, ends, "colour").opts(color="colour", line_width=2.2))
     if joins:
         dashes = {"line_dash": "dashed", "line_width": 0.8}
@@ -291,6 +295,10 @@ def _steps(tool: Tools, read: Strips) -> list[Any]:
         )
         made.append(drawn)
     return made
+
+
+def _label(read: Strips) -> str:
+    return unit_label(read.seen.attribution, "attribution")
 
 
 def _with_zeros(x: Floats, y: Floats) -> tuple[Floats, Floats]:
