@@ -198,10 +198,12 @@ def _line(
     places = "@wavelength{0.0} nm" if read.axis.nm else "@band"
     label = read.context_label if first == "cube" else _label(read)
     told = [(name, places), (label, f"@{first}"), *((other, f"@{other}") for other in others)]
-    options = {"x": name, "y": first, "hover_cols": others, "color": colour, "hover_tooltips": told, "hover": "vline"}
-    made = [tool.hvplot(table).line(**options, line_width=width)]
+    options = {"x": name, "y": first, "color": colour}
+    speaks = {"hover_cols": others, "hover": "vline", "hover_tooltips": told}
+    made = [tool.hvplot(table).line(**options, **speaks, line_width=width)]
     if read.axis.x.size <= FEW_BANDS:  # between two of them a line is only a guide
-        made.append(tool.hvplot(table.dropna(subset=[name, first])).scatter(**options, size=18))
+        known = table.dropna(subset=[name, first])
+        made.append(tool.hvplot(known).scatter(**options, size=18, hover=False))
     return made
 
 
