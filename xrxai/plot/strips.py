@@ -46,7 +46,7 @@ def draw_strips(panels: Mapping[str, Axes], read: Strips) -> None:
             _draw_attribution(ax, read)
         if upper:
             height = name_groups(ax, read.groups, read.axis)
-            ax.set_title(strip_title(read), pad=4 + height)
+            ax.set_title(_title(read), pad=4 + height)
         upper = False
     last = list(panels.values())[-1]
     for ax in panels.values():
@@ -56,8 +56,7 @@ def draw_strips(panels: Mapping[str, Axes], read: Strips) -> None:
     last.figure.align_ylabels(list(panels.values()))
 
 
-def strip_title(read: Strips) -> str:
-    """Say what the attribution strip shows."""
+def _title(read: Strips) -> str:
     seen, summary = read.seen, read.summary
     if not np.isfinite(summary.value).any():
         note = ", no valid pixels"
