@@ -461,11 +461,11 @@ WRONG = {
     "kind": (
         ["plot", "cube.nc", "-o", "fig.pdf", "--kind", "pie"],
         "--kind='pie' is not known; choose one of 'overview', 'spatial', 'spectral', 'bars', "
-        "'rgb'.",
+        "'bands', 'overlay', 'top', 'targets', 'rgb'.",
     ),
     "figure of no target": (
         ["plot", "cube.nc", "-o", "fig.pdf", "--kind", "rgb", "--target", "K"],
-        "--kind rgb draws the cube, not a target; drop --target.",
+        "--kind rgb draws no single target; drop --target.",
     ),
     "missing": (
         ["plot", "cube.nc"],
@@ -623,18 +623,23 @@ def test_info_of_an_explanation(work, capsys):
     assert main(["plot", "why.zarr", "-o", "fig.png", "--target", "K", "--partial"]) == 0
 
 
+NEWER = ("overlay", "top", "targets")  # as the others, as far as the command line goes
 MAGIC = {"pdf": b"%PDF", "png": b"\x89PNG", "svg": b"<?xml"}
 
 
 @pytest.mark.parametrize(
     ("kind", "suffix"),
-    list(zip(commands.KINDS, ["pdf", "png", "svg", "png", "pdf"], strict=True)),
+    [
+        pytest.param(kind, suffix, marks=[pytest.mark.slow] if kind in NEWER else [])
+        for kind, suffix in zip(commands.KINDS, ["pdf", "png", "svg"] * 3, strict=True)
+    ],
 )
 def test_plot_draws(work, capsys, kind, suffix):
     assert main([*EXPLAIN, "-o", "why.nc", "--target", "pH", "--quiet"]) == 0
     capsys.readouterr()
     more = ["--set", 'groups={"red": [600, 700]}'] if kind in ("spectral", "bars") else []
-    target = [] if kind == "rgb" else ["--target", "pH"]
+    more = ["--set", "wavelengths=[650]"] if kind == "bands" else more
+    target = [] if kind in ("rgb", "targets") else ["--target", "pH"]
     cube = [] if kind == "bars" else ["--cube", "cube.nc"]
     name = f"figures/fig.{suffix}"
     assert main(["plot", "why.nc", "-o", name, "--kind", kind, *target, *more, *cube]) == 0

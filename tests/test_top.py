@@ -59,6 +59,13 @@ def test_bands_are_added_up():
     ]
 
 
+def test_groups_are_added_up_whatever_their_size():
+    made = result([[[[3, -2], [0, -0.5]]]], ("target", "y", "x", "group"))
+    made["group_of_band"] = "band", [1, 2, 2, 2]
+    # 1 and -0.5; counted once for each band, -3 and -1.5.
+    assert xrxai.top(made, 0.5).values.tolist() == [[[True, False]]]
+
+
 @pytest.mark.parametrize("name", xrxai.methods())
 def test_every_map_of_every_method(name):
     """Each image and target for itself, in the order of dims of the cube, lazy or not."""
@@ -201,7 +208,7 @@ REFUSED = {
     "top_of_bands": (
         lambda: xrxai.top(explained()),
         ResultError,
-        "This explanation answers over ('target', 'band'), not per pixel, so no part of the "
+        "This explanation answers over ('target', 'group'), not per pixel, so no part of the "
         "image can be cut out; use integrated_gradients, xrai, occlusion_spatial or "
         "lime_spatial.",
     ),

@@ -106,6 +106,10 @@ class PlotAccessor:
     spatial = method(plot.spatial)
     spectral = method(plot.spectral)
     bars = method(plot.bars)
+    bands = method(plot.bands)
+    overlay = method(plot.overlay)
+    top = method(plot.top)
+    targets = method(plot.targets)
 
 
 class HvPlotAccessor:

@@ -17,7 +17,9 @@ import xrxai
 from xrxai.cli import inputs, values
 from xrxai.errors import OptionError, ResultError, choice
 
-KINDS = ("overview", "spatial", "spectral", "bars", "rgb")
+KINDS = (
+    "overview", "spatial", "spectral", "bars", "bands", "overlay", "top", "targets", "rgb",
+)  # fmt: skip
 _RESULTS = (".zarr", ".nc", ".tif", ".tiff", ".cog")
 
 
@@ -235,7 +237,7 @@ def plot(args: Namespace) -> None:
     draw = getattr(xrxai.plot, choice(args.kind, KINDS, "--kind"))
     elsewhere = {"target": "--target NAME", "cube": "--cube CUBE", "ax": "", "axes": ""}
     if args.target is not None and "target" not in values.options_of(draw):
-        raise OptionError(f"--kind {args.kind} draws the cube, not a target; drop --target.")
+        raise OptionError(f"--kind {args.kind} draws no single target; drop --target.")
     options = values.given(
         args.set, draw, flag="--set", elsewhere=elsewhere, see=f"the documentation of {args.kind}"
     )

@@ -40,21 +40,23 @@ def top(explanation: xr.Dataset, share: float = 0.3, *, absolute: bool = False) 
     if positive(share, "share", 0.3) > 1:
         raise OptionError(f"share={share!r} is more than everything; type for example share=0.3.")
     plane = [explanation.attrs["y_dim"], explanation.attrs["x_dim"]]
-    values = on_cube(explanation)["attribution"]
+    values = explanation["attribution"]
+    answered = tuple(map(str, values.dims))
+    over = [d for d in (explanation.attrs["band_dim"], "group") if d in values.dims]
+    if over:  # before groups are spread over their bands: each counts once
+        values = values.sum(over, min_count=1)
+    values = on_cube(explanation.assign(attribution=values))["attribution"]
     if not set(plane) <= set(values.dims):
         raise ResultError(
-            f"This explanation answers over {tuple(map(str, values.dims))}, not per pixel, so no "
+            f"This explanation answers over {answered}, not per pixel, so no "
             f"part of the image can be cut out; use integrated_gradients, xrai, occlusion_spatial "
             f"or lime_spatial."
         )
-    over = [d for d in (explanation.attrs["band_dim"], "group") if d in values.dims]
-    if over:
-        values = values.sum(over, min_count=1)
     if values.chunks is not None:
         values = values.chunk(dict.fromkeys(plane, -1))
     order = values.dims
     chosen: xr.DataArray = xr.apply_ufunc(
-        _highest,
+        highest,
         abs(values) if absolute else values,
         input_core_dims=[plane],
         output_core_dims=[plane],
@@ -66,7 +68,7 @@ def top(explanation: xr.Dataset, share: float = 0.3, *, absolute: bool = False) 
     return chosen.transpose(*order).rename("top").assign_attrs(about)
 
 
-def _highest(values: np.ndarray, share: float) -> np.ndarray:
+def highest(values: np.ndarray, share: float) -> np.ndarray:
     """True where values (..., y, x) are among the highest share of those that are known."""
     flat = values.reshape(*values.shape[:-2], -1)
     known = np.isfinite(flat)

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from xrxai.plot.comparing import targets
 from xrxai.plot.maps import rgb, spatial
+from xrxai.plot.multiples import bands
+from xrxai.plot.overlays import overlay, top
 from xrxai.plot.ranking import bars
 from xrxai.plot.sheet import overview
 from xrxai.plot.spectra import spectral
 
-__all__ = ["bars", "overview", "rgb", "spatial", "spectral"]
+__all__ = [
+    "bands",
+    "bars",
+    "overlay",
+    "overview",
+    "rgb",
+    "spatial",
+    "spectral",
+    "targets",
+    "top",
+]

@@ -152,6 +152,11 @@ def dress(ax: Axes, placed: Grid) -> None:
         spine.set_linewidth(0.8)
 
 
+def hatch_ground(ax: Axes) -> None:
+    """Hatch what is missing, on maps where a flat grey means something else."""
+    ax.patch.set(hatch="////", edgecolor="#9a9a9a", linewidth=0)
+
+
 def scale_bar(ax: Axes, placed: Grid) -> None:
     """Draw a bar of round length, about a quarter of the width; nothing without a CRS."""
     from matplotlib import patheffects

@@ -3,48 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import xarray as xr
 
 from xrxai.errors import OptionError, ResultError
-from xrxai.plot.grid import Grid, draw_image, dress, grid, scale_bar
+from xrxai.plot.grid import draw_image, dress, hatch_ground, scale_bar
 from xrxai.plot.outlines import draw_edges, draw_ids
 from xrxai.plot.picture import TRUE_COLOUR, Picture, Stretch, from_cube, from_explanation
+from xrxai.plot.reading import Map, picture_of, read_map
 from xrxai.plot.style import (
     EDGE_COLOUR,
-    Scale,
+    MapKind,
     canvas,
     colour_bar,
     head_line,
     house_style,
     named_axes,
-    scale,
-    unit_label,
     whole_figure,
 )
-from xrxai.plot.view import View, head, is_signed, one_sample, thin, view
+from xrxai.plot.view import View, head, one_sample, view
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from numpy.typing import NDArray
-
-
-@dataclass(frozen=True)
-class Map:
-    """An attribution map ready to draw; `ids` are the segments that outline it, if any."""
-
-    values: NDArray[np.float64]
-    step: int
-    placed: Grid
-    scaled: Scale
-    title: str
-    label: str
-    ids: NDArray[Any] | None
-    top: frozenset[int]
 
 
 def rgb(
@@ -105,6 +87,7 @@ def spatial(
     target: str | None = None,
     segments: bool | xr.DataArray = True,
     robust: bool = True,
+    kind: MapKind | None = None,
     axes: Axes | Mapping[str, Axes] | None = None,
 ) -> Figure:
     """Draw where in the scene the evidence lies, beside its true colour.
@@ -125,6 +108,10 @@ def spatial(
     robust : bool
         Colour limits at the 98th percentile of ``|attribution|`` (99th when nothing is
         negative); False takes the largest, which a few pixels may decide.
+    kind : {"diverging", "grey", "heat"}, optional
+        Colours of the map: red and blue about zero; ``|attribution|`` divided by its 99th
+        percentile, from black to white; ``|attribution|`` from black to yellow. By default
+        "diverging", and "heat" when nothing is negative.
     axes : matplotlib.axes.Axes or mapping of str to Axes, optional
         Where to draw: the map alone, or panels by name out of "true_colour", "attribution"
         and "segments".
@@ -141,7 +128,7 @@ def spatial(
     """
     seen = view(explanation, target)
     picture = picture_of(seen, cube)
-    drawn = read_map(seen, segments=segments, robust=robust)
+    drawn = read_map(seen, segments=segments, robust=robust, kind=kind)
     names = panel_names(seen, drawn, picture)
     if axes is not None:
         panels = named_axes(axes, "attribution", ("true_colour", "attribution", "segments"))
@@ -185,68 +172,6 @@ def _picture_for(
     return made
 
 
-def picture_of(seen: View, cube: xr.DataArray | None) -> Picture | None:
-    """Return the picture that goes with an explanation, None when there is nothing to see."""
-    one_sample(seen, "A map")
-    if cube is not None:
-        return from_cube(cube, dataset=seen.dataset)
-    return from_explanation(seen.dataset, seen.y, seen.x)
-
-
-def read_map(seen: View, *, segments: bool | xr.DataArray = True, robust: bool = True) -> Map:
-    """Compute the map of an explanation: of one target, at most 2000 pixels per side."""
-    one_sample(seen, "A map")
-    y, x = seen.y, seen.x
-    ids: NDArray[Any] | None = None
-    top: frozenset[int] = frozenset()
-    if seen.kind == "segments":
-        raster, step = thin(seen.dataset["segment_of_pixel"].transpose(y, x), y, x)
-        ids = np.asarray(raster.to_numpy()).astype(np.int64)
-        labels = seen.dataset["segment"].to_numpy().astype(np.int64)
-        values_of = np.asarray(seen.attribution.to_numpy(), dtype=np.float64)
-        table = np.full(max(int(labels.max(initial=0)), int(ids.max(initial=0))) + 1, np.nan)
-        table[labels] = values_of
-        values, what, weigh = table[ids], "Attribution per segment", values_of
-        strongest = np.argsort(-np.nan_to_num(np.abs(values_of)), kind="stable")[:10]
-        top = frozenset(int(i) for i in labels[strongest])
-        inside = seen.dataset.get("valid")
-        if inside is not None:
-            keep = thin(inside.transpose(y, x), y, x)[0].to_numpy().astype(bool)
-            values = np.where(keep, values, np.nan)
-    elif seen.per_pixel:
-        array, step = thin(seen.attribution, y, x)
-        what = "Attribution"
-        if seen.feature:
-            # One missing band (bad, or not explained) does not make the pixel missing.
-            array = array.sum(seen.feature, skipna=True, min_count=1)
-            what = f"Attribution, sum over {'groups' if seen.kind == 'groups' else 'bands'}"
-        values = np.asarray(array.transpose(y, x).to_numpy(), dtype=np.float64)
-        weigh = values
-    else:
-        raise ResultError(
-            f"{seen.dataset.attrs.get('method', 'This explanation')} has no values in space "
-            f"(attribution is per {seen.feature}). Plot .spectral() or .bars() instead."
-        )
-    scaled = scale(values, robust=robust, signed=is_signed(seen, weigh))
-    if isinstance(segments, xr.DataArray):
-        ids = _given_segments(segments, seen)
-    elif not segments:
-        ids = None
-    title = f"{what}, {scaled.note}" if scaled.note else what
-    label = unit_label(seen.attribution, "attribution")
-    return Map(values, step, grid(seen.dataset, y, x), scaled, title, label, ids, top)
-
-
-def _given_segments(segments: xr.DataArray, seen: View) -> NDArray[Any]:
-    sizes = {d: seen.dataset.sizes[d] for d in (seen.y, seen.x)}
-    if dict(segments.sizes) != sizes:
-        raise OptionError(
-            f"segments has {dict(segments.sizes)} and the explanation {sizes}; pass ids (y, x) "
-            "on the same grid."
-        )
-    return thin(segments.transpose(seen.y, seen.x), seen.y, seen.x)[0].to_numpy()
-
-
 def page_size(panels: int, drawn: Map) -> tuple[float, float]:
     """Return the width and height in inches that a row of maps fills."""
     return 1.2 + 3.5 * panels, 1.2 + 3.2 * min(drawn.placed.ratio(), 2.0)
@@ -288,12 +213,15 @@ def draw_picture(ax: Axes, picture: Picture, *, bar: bool = True) -> None:
         scale_bar(ax, picture.placed)
 
 
-def draw_map(ax: Axes, drawn: Map, *, bar: bool = True) -> None:
-    """Draw the attribution panel with its colour bar."""
+def draw_map(ax: Axes, drawn: Map, *, bar: bool = True, key: bool = True) -> None:
+    """Draw the attribution panel; with a scale bar, and with `key` its colour bar."""
     ax.set_label("attribution")
     image = draw_image(ax, drawn.placed, drawn.values, drawn.step, drawn.scaled)
     ax.set_title(drawn.title)
-    colour_bar(ax, image, drawn.scaled, drawn.label)
+    if drawn.scaled.cmap.name == "gray":
+        hatch_ground(ax)  # a flat grey would be a value
+    if key:
+        colour_bar(ax, image, drawn.scaled, drawn.label)
     if drawn.ids is not None:
         draw_edges(ax, drawn.ids, drawn.placed, drawn.step, colour="black", width=0.5)
     if bar:

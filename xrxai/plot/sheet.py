@@ -7,20 +7,13 @@ from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from xrxai.plot.maps import (
-    Map,
-    draw_maps,
-    draw_picture,
-    page_size,
-    panel_names,
-    picture_of,
-    read_map,
-)
+from xrxai.plot.maps import draw_maps, draw_picture, page_size, panel_names
 from xrxai.plot.picture import Picture
 from xrxai.plot.ranking import Bars, draw_bars, read_bars
+from xrxai.plot.reading import Map, picture_of, read_map
 from xrxai.plot.spectra import add_strips, read_strips
 from xrxai.plot.strips import Strips, draw_strips
-from xrxai.plot.style import canvas, head_line
+from xrxai.plot.style import MapKind, canvas, check_kind, head_line
 from xrxai.plot.view import View, head, view
 
 if TYPE_CHECKING:
@@ -34,6 +27,7 @@ def overview(
     target: str | None = None,
     groups: Mapping[str, tuple[float, float]] | None = None,
     robust: bool = True,
+    kind: MapKind | None = None,
     figsize: tuple[float, float] | None = None,
 ) -> Figure:
     """Draw an explanation of one target on one page: where, at which wavelengths, how sure.
@@ -55,6 +49,8 @@ def overview(
         Intervals in nm to shade and sum over; by default those of `spectral`.
     robust : bool
         Colour limits at the 98th percentile of ``|attribution|``; False takes the largest.
+    kind : {"diverging", "grey", "heat"}, optional
+        Colours of the map, see `spatial`; by default two when there are two signs.
     figsize : tuple of 2 floats, optional
         Width and height in inches; by default they fit the panels.
 
@@ -74,12 +70,14 @@ def overview(
     >>> figure = overview(why, cube, target="K")  # doctest: +SKIP
     >>> figure.savefig("why_potassium.pdf")  # doctest: +SKIP
     """
+    check_kind(kind)
     seen = view(explanation, target)
     # Everything is read before a figure exists.
     if seen.lead and seen.kind in ("cube", "bands", "groups"):
         strips = read_strips(seen, cube, groups)
         return _spectral_page(seen, None, strips, _bars_or_none(strips, groups), figsize)
-    drawn = read_map(seen, robust=robust) if seen.per_pixel or seen.kind == "segments" else None
+    in_space = seen.per_pixel or seen.kind == "segments"
+    drawn = read_map(seen, robust=robust, kind=kind) if in_space else None
     picture = picture_of(seen, cube) if seen.y and seen.x else None
     if drawn is not None and seen.kind in ("segments", "map"):
         return _map_page(seen, drawn, picture, figsize)

@@ -38,15 +38,10 @@ def draw_strips(panels: Mapping[str, Axes], read: Strips) -> None:
     """Draw the strips that have a panel; the uppermost carries title and group names."""
     upper = True
     for name, ax in panels.items():
-        ax.set_xlim(*read.axis.limits)
-        ax.tick_params(labelsize=8)
-        if name == "reflectance":
-            _draw_context(ax, read)
-        else:
-            _draw_attribution(ax, read)
+        draw_strip(ax, name, read)
         if upper:
             height = name_groups(ax, read.groups, read.axis)
-            ax.set_title(_title(read), pad=4 + height)
+            ax.set_title(f"{said(read)}{remark(read)}", pad=4 + height)
         upper = False
     last = list(panels.values())[-1]
     for ax in panels.values():
@@ -56,21 +51,34 @@ def draw_strips(panels: Mapping[str, Axes], read: Strips) -> None:
     last.figure.align_ylabels(list(panels.values()))
 
 
-def _title(read: Strips) -> str:
-    seen, summary = read.seen, read.summary
-    if not np.isfinite(summary.value).any():
-        note = ", no valid pixels"
-    elif not np.nan_to_num(summary.value).any() and summary.samples is None:
-        note = ", all zero"
+def draw_strip(ax: Axes, name: str, read: Strips) -> None:
+    """Draw one strip, "reflectance" or "spectrum", without its title."""
+    ax.set_xlim(*read.axis.limits)
+    ax.tick_params(labelsize=8)
+    if name == "reflectance":
+        _draw_context(ax, read)
     else:
-        note = ""
+        _draw_attribution(ax, read)
+
+
+def said(read: Strips) -> str:
+    """Return what the attribution strip shows, in words."""
+    seen, summary = read.seen, read.summary
     if summary.over == "samples":
         interval = f", {summary.interval}" if summary.interval else ""
-        return f"Mean of {summary.count}{interval}{note}"
+        return f"Mean of {summary.count}{interval}"
     what = "band group" if seen.kind == "groups" else "band"
     mean = "Mean attribution" if summary.over == "pixels" else "Attribution"
     interval = f" ± {summary.interval}" if summary.interval == "95 % CI" else ""
-    return f"{mean} per {what}{interval}{note}"
+    return f"{mean} per {what}{interval}"
+
+
+def remark(read: Strips) -> str:
+    """Return what a title adds when there is nothing to see, '' when there is."""
+    if not np.isfinite(read.summary.value).any():
+        return ", no valid pixels"
+    drawn = (read.summary.value, read.summary.samples)
+    return "" if any(np.nan_to_num(v).any() for v in drawn if v is not None) else ", all zero"
 
 
 def _draw_context(ax: Axes, read: Strips) -> None:
@@ -100,8 +108,7 @@ def _draw_attribution(ax: Axes, read: Strips) -> None:
     else:
         _draw_areas(ax, read)
     ax.axhline(0.0, color="black", linewidth=0.8, zorder=2.5)
-    values = [v for v in (read.summary.value, read.summary.samples) if v is not None]
-    if not any(np.nan_to_num(v).any() for v in values):
+    if remark(read):
         ax.set_ylim(-1.0, 1.0)
     ax.set_ylabel(unit_label(read.seen.attribution, "attribution"))
 

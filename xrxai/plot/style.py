@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import xarray as xr
 
-from xrxai.errors import OptionError
+from xrxai.errors import OptionError, choice
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +23,8 @@ NAN_COLOUR = "#c8c8c8"
 LINE_COLOUR = "#222222"
 SPREAD_COLOUR = "#999999"
 EDGE_COLOUR = "#0072B2"
+
+MapKind = Literal["diverging", "grey", "heat"]
 
 # Never applied globally: only inside `canvas`.
 STYLE: Any = {
@@ -70,13 +73,33 @@ METHOD_NAMES = {
 
 @dataclass(frozen=True)
 class Scale:
-    """How values become colours: a colour map, two limits, which ends are clipped, a remark."""
+    """How values become colours: a colour map, two limits, which ends are clipped, a remark.
+
+    Where `magnitude` is True, |value| is drawn; where `divisor` says what it is, a multiple of it.
+    """
 
     cmap: Colormap
     low: float
     high: float
     extend: Literal["neither", "both", "min", "max"]
     note: str
+    magnitude: bool = False
+    per: float = 1.0
+    divisor: str = ""
+
+    def shown(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return what the colour bar tells of values."""
+        return (np.abs(values) if self.magnitude else values) / self.per
+
+    def label(self, array: xr.DataArray, fallback: str = "attribution") -> str:
+        """Return the label of the colour bar for the values of an array."""
+        words = unit_label(array, fallback)
+        name = words.removesuffix(f" [{unit(array)}]")
+        name = f"|{name}|" if self.magnitude else name
+        if not self.divisor:
+            return f"{name} [{unit(array)}]"
+        size = f"{self.per:.2g}" if unit(array) == "1" else f"{self.per:.2g} {unit(array)}"
+        return f"{name} / {self.divisor}  ({self.divisor} = {size})"
 
 
 def method_name(dataset: xr.Dataset) -> str:
@@ -118,31 +141,50 @@ def sign_colours() -> tuple[Any, Any]:
     return cmap(0.9), cmap(0.1)
 
 
-def scale(values: NDArray[Any], *, robust: bool, signed: bool) -> Scale:
+def scale(
+    values: NDArray[Any], *, robust: bool, signed: bool, kind: MapKind | None = None
+) -> Scale:
     """Choose colours for values: symmetric about zero, or from zero when nothing is negative.
 
-    Limits are the 98th percentile of |value| (99th for non-negative values), or the largest
+    Limits are the 98th percentile of |value| (99th where colours start at zero), or the largest
     |value| with ``robust=False``: a few pixels would otherwise set the range of the whole map.
     """
     import matplotlib
 
+    check_kind(kind)
+    two = kind == "diverging" or (kind is None and signed)
     finite = values[np.isfinite(values)]
-    if finite.size == 0:
-        return Scale(divergent(), -1.0, 1.0, "neither", "no valid pixels")
-    top = float(np.abs(finite).max())
+    top = float(np.abs(finite).max()) if finite.size else 0.0
+    cmap = with_grey_nan(matplotlib.colormaps["inferno"])
+    if kind == "grey":  # missing values show the hatched ground
+        cmap = matplotlib.colormaps["gray"].with_extremes(bad=(0, 0, 0, 0))
+    magnitude = signed and not two
     if top == 0.0:
-        return Scale(divergent(), -1.0, 1.0, "neither", "all zero")
-    limit = float(np.percentile(np.abs(finite), 98 if signed else 99)) if robust else top
+        note = "all zero" if finite.size else "no valid pixels"
+        if two or kind is None:
+            return Scale(divergent(), -1.0, 1.0, "neither", note)
+        return Scale(cmap, 0.0, 1.0, "neither", note, magnitude)
+    share = 98 if two else 99
+    limit = float(np.percentile(np.abs(finite), share)) if robust else top
     if limit == 0.0:  # nearly all zero: the few that are not are what there is to see
         limit = top
-    over, under = bool(finite.max() > limit), bool(signed and finite.min() < -limit)
+    highest = top if magnitude else float(finite.max())
+    over, under = highest > limit, two and float(finite.min()) < -limit
     extend: Literal["neither", "both", "min", "max"] = (
         "both" if over and under else "max" if over else "min" if under else "neither"
     )
-    if signed:
+    if two:
         return Scale(divergent(), -limit, limit, extend, "")
-    inferno = with_grey_nan(matplotlib.colormaps["inferno"])
-    return Scale(inferno, 0.0, limit, extend, "")
+    if kind != "grey":
+        return Scale(cmap, 0.0, limit, extend, "", magnitude)
+    said = "max" if limit == top else f"P{share}"
+    return Scale(cmap, 0.0, 1.0, extend, "", magnitude, limit, said)
+
+
+def check_kind(kind: MapKind | None) -> None:
+    """Refuse a word that is no kind of map."""
+    if kind is not None:
+        choice(kind, get_args(MapKind), "kind")
 
 
 def colour_bar(ax: Axes, image: Any, scaled: Scale, label: str) -> None:
@@ -186,7 +228,7 @@ def house_style() -> Iterator[None]:
 
 def head_line(figure: Any, parts: list[str]) -> None:
     """Write the bold line over a figure, flush left; onto further lines where it is narrow."""
-    room = figure.get_figure().get_figwidth() * 72 / 6.0  # characters of 11 points, bold
+    room = figure.get_figure().get_figwidth() * 72 / 6.8  # characters of 11 points, bold
     lines = [parts[0]]
     for part in parts[1:]:
         joined = f"{lines[-1]} — {part}"
@@ -194,6 +236,7 @@ def head_line(figure: Any, parts: list[str]) -> None:
             lines[-1] = joined
         else:
             lines.append(part)
+    lines = [piece for line in lines for piece in textwrap.wrap(line, max(int(room), 12))]
     figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=11, fontweight="bold")
 
 
@@ -215,6 +258,24 @@ def named_axes(
             f"axes names {', '.join(map(repr, wrong)) or 'nothing'}; the panels are {listed}."
         )
     return {name: axes[name] for name in known if name in axes}
+
+
+def listed_axes(
+    axes: Axes | Sequence[Axes] | Mapping[str, Axes], names: list[str]
+) -> dict[str, Axes]:
+    """Read `axes=` of small multiples: one for each panel in their order, or some by name."""
+    if isinstance(axes, Mapping):
+        return named_axes(axes, names[0], tuple(names))
+    given: list[Any] = [axes]
+    if not hasattr(axes, "plot"):
+        given = list(np.ravel(np.asarray(axes, dtype=object)))
+    if len(given) != len(names) or not all(hasattr(ax, "plot") for ax in given):
+        listed = ", ".join(repr(name) for name in names)
+        raise OptionError(
+            f"axes={type(axes).__name__} of {len(given)}; pass one Axes for each of {len(names)} "
+            f"panels: {listed}."
+        )
+    return dict(zip(names, given, strict=True))
 
 
 def whole_figure(panels: Mapping[str, Axes]) -> Figure:

@@ -124,6 +124,25 @@ def _take_target(explanation: xr.Dataset, target: str | None) -> tuple[xr.Datase
     return explanation, labels[position]
 
 
+def every_target(explanation: xr.Dataset) -> dict[str, View]:
+    """Return a view of each target by its name, in their order."""
+    if not isinstance(explanation, xr.Dataset) or "target" not in explanation.dims:
+        seen = view(explanation)
+        return {seen.target or "attribution": seen}
+    names = [str(i) for i in range(explanation.sizes["target"])]
+    if "target" in explanation.coords:
+        names = [str(label) for label in explanation["target"].to_numpy()]
+    if not names:
+        view(explanation)  # says that there is nothing to draw
+    return {name: view(explanation, name) for name in names}
+
+
+def is_absent(seen: View) -> bool:
+    """Say whether the class is not in the prediction at all."""
+    absent = seen.dataset.get("target_absent")
+    return absent is not None and bool(absent.any())
+
+
 def one_sample(seen: View, what: str) -> None:
     """Refuse leading dims where a figure can show one sample only."""
     if seen.lead:
@@ -150,8 +169,7 @@ def head(seen: View) -> list[str]:
     """Return what the bold line says: method, target, and how far to trust the numbers."""
     parts = [method_name(seen.dataset)]
     if seen.target:
-        absent = seen.dataset.get("target_absent")
-        gone = " (absent from the prediction)" if absent is not None and bool(absent.any()) else ""
+        gone = " (absent from the prediction)" if is_absent(seen) else ""
         parts.append(f"target “{seen.target}”{gone}")
     said = quality(seen)
     return [*parts, said] if said else parts
