@@ -49,6 +49,14 @@ def palette(scaled: Scale) -> list[str]:
     return [to_hex(scaled.cmap(i)) for i in range(scaled.cmap.N)]
 
 
+def nan_colour(scaled: Scale) -> str:
+    """Return the colour of missing values, '' where the ground shows through."""
+    from matplotlib.colors import to_hex
+
+    colour: Any = scaled.cmap.get_bad()
+    return to_hex(colour) if colour[3] else ""
+
+
 def signs() -> tuple[str, str]:
     """Return the colours of positive and negative values."""
     from matplotlib.colors import to_hex

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from xrxai.live.board import FONTS, Tools, palette, thinned
+from xrxai.live.board import FONTS, Tools, nan_colour, palette, thinned
 from xrxai.plot.outlines import pixel_edges
 from xrxai.plot.style import NAN_COLOUR
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from xrxai.plot.grid import Grid
     from xrxai.plot.picture import Picture
-    from xrxai.plot.style import Scale
+    from xrxai.plot.reading import Map
 
 # Pixels of the screen that one panel may fill.
 WIDEST, HIGHEST = 340, 420
@@ -61,49 +61,64 @@ def frame(placed: Grid, title: str, *, first: bool = True, size: float = 1.0) ->
 
 def image(
     tool: Tools,
-    values: NDArray[Any],
-    step: int,
-    placed: Grid,
-    scaled: Scale,
-    title: str,
-    label: str,
+    read: Map,
+    dtype: Any,
     *,
-    ids: NDArray[Any] | None = None,
     colorbar: bool = True,
+    outlined: bool = True,
     **look: Any,
 ) -> Any:
-    """Make the map of an attribution; `ids` are told beside the value under the pointer."""
-    data = xr.Dataset({"attribution": (("y", "x"), values)}, coords(placed, values.shape, step))
+    """Make the map of an attribution; where it has segments they are told under the pointer.
+
+    Values are sent as they came (`dtype`), which is half of what `plot` computes with.
+    """
+    values = read.values.astype(dtype)
+    data = xr.Dataset(
+        {"attribution": (("y", "x"), values)}, coords(read.placed, values.shape, read.step)
+    )
     made = tool.hvplot(data).image(
         x="x",
         y="y",
         z="attribution",
-        cmap=palette(scaled),
+        cmap=palette(read.scaled),
         colorbar=colorbar,
-        clabel=label,
+        clabel=read.label,
     )
-    if ids is not None:  # hvPlot takes one variable of a raster; HoloViews tells all of them
-        made = made.clone(
-            made.data.assign(segment=(("y", "x"), ids)), vdims=["attribution", "segment"]
-        )
-    return made.opts(
-        **frame(placed, title + thinned(step), **look),
-        clim=(scaled.low, scaled.high),
-        clipping_colors={"NaN": NAN_COLOUR},
+    if read.ids is not None:  # hvPlot takes one variable of a raster; HoloViews tells all of them
+        ids = (("y", "x"), read.ids)
+        made = made.clone(made.data.assign(segment=ids), vdims=["attribution", "segment"])
+    missing = nan_colour(read.scaled)
+    made = made.opts(
+        **frame(read.placed, read.title + thinned(read.step), **look),
+        clim=(read.scaled.low, read.scaled.high),
+        clipping_colors={"NaN": missing or (0, 0, 0, 0)},
         colorbar_opts={"width": 12} if colorbar else {},
-        hover_tooltips=_told(placed, label, ids is not None),
+        hover_tooltips=_told(read),
+        hooks=[] if missing else [_hatched],
     )
+    if read.ids is None or not outlined:
+        return made
+    return made * outlines(tool, read, colour="black", width=0.5)
 
 
-def _told(placed: Grid, label: str, segments: bool) -> list[tuple[str, str]]:
+def _hatched(plot: Any, element: Any) -> None:
+    """Hatch what is missing, as a hook, on maps where a flat grey means something else."""
+    if "background_hatch_pattern" in plot.state.properties():
+        plot.state.update(
+            background_hatch_pattern="right_diagonal_line", background_hatch_color="#9a9a9a"
+        )
+
+
+def _told(read: Map) -> list[tuple[str, str]]:
     """Return what is said under the pointer: where it is, and what is there."""
+    placed = read.placed
     digits = "0" if placed.metres is None else "0.0" if placed.aspect == 1.0 else "0.000000"
     made = [
         (placed.xlabel.partition("  (")[0], f"$x{{{digits}}}"),
         (placed.ylabel, f"$y{{{digits}}}"),
-        (label, "@image"),
+        (read.label, "@image"),
     ]
-    return [*made, ("segment", "@segment")] if segments else made
+    return made if read.ids is None else [*made, ("segment", "@segment")]
 
 
 def picture(tool: Tools, made: Picture, *, grey: bool = False, **look: Any) -> Any:
@@ -121,11 +136,10 @@ def picture(tool: Tools, made: Picture, *, grey: bool = False, **look: Any) -> A
     return drawn.opts(**frame(made.placed, made.title + thinned(made.step), **look))
 
 
-def outlines(
-    tool: Tools, ids: NDArray[Any], placed: Grid, step: int, *, colour: str, width: float
-) -> Any:
+def outlines(tool: Tools, read: Map, *, colour: str, width: float) -> Any:
     """Outline segments along the true edges of their pixels."""
-    ends = pixel_edges(ids, placed, step)
+    assert read.ids is not None
+    ends = pixel_edges(read.ids, read.placed, read.step)
     table = (ends[:, 0, 0], ends[:, 0, 1], ends[:, 1, 0], ends[:, 1, 1])
     lines = tool.hv.Segments(table, kdims=["x", "y", "x_end", "y_end"])
     return lines.opts(color=colour, line_width=width, backend="bokeh")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import xarray as xr
 
 from xrxai.live.board import Tools, page, thinned, tools
 from xrxai.live.ground import frame, image, outlines, picture
-from xrxai.plot.maps import Map, panel_names, picture_for, picture_of, read_map
+from xrxai.plot.maps import panel_names, picture_for
 from xrxai.plot.picture import TRUE_COLOUR, Picture, Stretch
-from xrxai.plot.style import EDGE_COLOUR
+from xrxai.plot.reading import Map, picture_of, read_map
+from xrxai.plot.style import EDGE_COLOUR, MapKind
 from xrxai.plot.view import head, view
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def spatial(
     target: str | None = None,
     segments: bool | xr.DataArray = True,
     robust: bool = True,
+    kind: MapKind | None = None,
 ) -> hv.Layout:
     """Show where in the scene the evidence lies, beside its true colour.
 
@@ -85,6 +86,8 @@ def spatial(
     robust : bool
         Colour limits at the 98th percentile of ``|attribution|`` (99th when nothing is
         negative); False takes the largest, which a few pixels may decide.
+    kind : {"diverging", "grey", "heat"}, optional
+        Colours of the map; see the static figure, ``.plot.spatial``.
 
     Returns
     -------
@@ -100,59 +103,26 @@ def spatial(
     tool = tools()
     seen = view(explanation, target)
     shown = picture_of(seen, cube)
-    read = read_map(seen, segments=segments, robust=robust)
-    values = read.values.astype(seen.attribution.dtype)  # half to send to the browser, nothing lost
+    read = read_map(seen, segments=segments, robust=robust, kind=kind)
+    dtype = seen.attribution.dtype
     panels: list[Any] = []
     for name in panel_names(seen, read, shown):
         first = not panels
         if name == "true_colour" and shown is not None:
             panels.append(picture(tool, shown, first=first))
         elif name == "attribution":
-            panels.append(_attribution(tool, read, values, first=first))
+            panels.append(image(tool, read, dtype, first=first))
         else:
-            panels.append(_segments(tool, read, values, shown, first=first))
+            panels.append(_segments(tool, read, dtype, shown, first=first))
     return page(tool.hv, panels, " — ".join(head(seen)), columns=len(panels))
 
 
-def _attribution(tool: Tools, read: Map, values: np.ndarray, *, first: bool) -> Any:
-    """Make the map of the attribution, its segments outlined."""
-    made = image(
-        tool,
-        values,
-        read.step,
-        read.placed,
-        read.scaled,
-        read.title,
-        read.label,
-        ids=read.ids,
-        first=first,
-    )
-    if read.ids is None:
-        return made
-    lines = outlines(tool, read.ids, read.placed, read.step, colour="black", width=0.5)
-    return made * lines
-
-
-def _segments(
-    tool: Tools, read: Map, values: np.ndarray, shown: Picture | None, *, first: bool
-) -> Any:
+def _segments(tool: Tools, read: Map, dtype: Any, shown: Picture | None, *, first: bool) -> Any:
     """Make the panel of outlines over the grey scene, ids under the pointer."""
-    assert read.ids is not None
-    under = image(
-        tool,
-        values,
-        read.step,
-        read.placed,
-        read.scaled,
-        "",
-        read.label,
-        ids=read.ids,
-        colorbar=False,
-        first=first,
-    ).opts(alpha=0.0, backend="bokeh")  # unseen, it still answers the pointer
-    lines = outlines(tool, read.ids, read.placed, read.step, colour=EDGE_COLOUR, width=1.0)
-    layers = [under, lines] if shown is None else [picture(tool, shown, grey=True), under, lines]
-    title = f"Segments (point at one){thinned(read.step)}"
-    overlay = tool.hv.Overlay(layers)
-    look = frame(read.placed, title, first=first)
-    return overlay.opts(tool.hv.opts.Overlay(**look))
+    under = image(tool, read, dtype, colorbar=False, outlined=False, first=first)
+    unseen = under.opts(alpha=0.0, backend="bokeh")  # it still answers the pointer
+    layers = [unseen, outlines(tool, read, colour=EDGE_COLOUR, width=1.0)]
+    if shown is not None:
+        layers = [picture(tool, shown, grey=True), *layers]
+    look = frame(read.placed, f"Segments (point at one){thinned(read.step)}", first=first)
+    return tool.hv.Overlay(layers).opts(tool.hv.opts.Overlay(**look))
