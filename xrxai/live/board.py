@@ -77,6 +77,11 @@ def over(plot: Any, element: Any) -> None:
     plot.handles["glyph"].level = "overlay"
 
 
+def hatched(plot: Any, element: Any) -> None:
+    """Hatch what an element fills, as a hook; HoloViews knows no hatches."""
+    plot.handles["glyph"].update(hatch_pattern="right_diagonal_line", hatch_color="#9a9a9a")
+
+
 def lines(parts: list[str], width: int) -> str:
     """Join parts of a title, on as many lines as a panel `width` pixels wide needs."""
     room = width / 8.0  # characters of 10 points, bold

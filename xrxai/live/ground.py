@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from xrxai.live.board import FONTS, Tools, nan_colour, palette, thinned
+from xrxai.live.board import FONTS, Tools, hatched, nan_colour, palette, thinned
 from xrxai.plot.outlines import pixel_edges
 from xrxai.plot.style import NAN_COLOUR
 
@@ -65,12 +65,13 @@ def image(
     dtype: Any,
     *,
     colorbar: bool = True,
-    outlined: bool = True,
+    alone: bool = False,
     **look: Any,
 ) -> Any:
     """Make the map of an attribution; where it has segments they are told under the pointer.
 
-    Values are sent as they came (`dtype`), which is half of what `plot` computes with.
+    `alone` leaves out their outlines and what shows through where values are missing. Values are
+    sent as they came (`dtype`), which is half of what `plot` computes with.
     """
     values = read.values.astype(dtype)
     data = xr.Dataset(
@@ -88,25 +89,27 @@ def image(
         ids = (("y", "x"), read.ids)
         made = made.clone(made.data.assign(segment=ids), vdims=["attribution", "segment"])
     missing = nan_colour(read.scaled)
+    framed = frame(read.placed, read.title + thinned(read.step), **look)
     made = made.opts(
-        **frame(read.placed, read.title + thinned(read.step), **look),
+        **framed,
         clim=(read.scaled.low, read.scaled.high),
         clipping_colors={"NaN": missing or (0, 0, 0, 0)},
         colorbar_opts={"width": 12} if colorbar else {},
         hover_tooltips=_told(read),
-        hooks=[] if missing else [_hatched],
     )
-    if read.ids is None or not outlined:
+    layers = [made] if missing else [_hatched_ground(tool, read.placed), made]
+    if read.ids is not None:
+        layers.append(outlines(tool, read, colour="black", width=0.5))
+    if alone or len(layers) == 1:
         return made
-    return made * outlines(tool, read, colour="black", width=0.5)
+    return tool.hv.Overlay(layers).opts(tool.hv.opts.Overlay(**framed))
 
 
-def _hatched(plot: Any, element: Any) -> None:
-    """Hatch what is missing, as a hook, on maps where a flat grey means something else."""
-    if "background_hatch_pattern" in plot.state.properties():
-        plot.state.update(
-            background_hatch_pattern="right_diagonal_line", background_hatch_color="#9a9a9a"
-        )
+def _hatched_ground(tool: Tools, placed: Grid) -> Any:
+    """Hatch what is missing, on maps where a flat grey means something else."""
+    whole = [(placed.left, placed.bottom, placed.right, placed.top)]
+    ground = tool.hv.Rectangles(whole, ["x", "y", "x_end", "y_end"])
+    return ground.opts(color=NAN_COLOUR, line_width=0, hooks=[hatched], backend="bokeh")
 
 
 def _told(read: Map) -> list[tuple[str, str]]:

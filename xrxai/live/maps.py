@@ -119,8 +119,8 @@ def spatial(
 
 def _segments(tool: Tools, read: Map, dtype: Any, shown: Picture | None, *, first: bool) -> Any:
     """Make the panel of outlines over the grey scene, ids under the pointer."""
-    under = image(tool, read, dtype, colorbar=False, outlined=False, first=first)
-    unseen = under.opts(alpha=0.0, backend="bokeh")  # it still answers the pointer
+    under = image(tool, read, dtype, colorbar=False, alone=True, first=first)
+    unseen = under.opts(tool.hv.opts.Image(alpha=0.0))  # it still answers the pointer
     layers = [unseen, outlines(tool, read, colour=EDGE_COLOUR, width=1.0)]
     if shown is not None:
         layers = [picture(tool, shown, grey=True), *layers]

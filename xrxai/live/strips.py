@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from xrxai.live.board import FONTS, Tools, signs
+from xrxai.live.board import FONTS, Tools, hatched, signs
 from xrxai.plot.strips import FEW_BANDS, Strips, remark, said
 from xrxai.plot.style import EDGE_COLOUR, LINE_COLOUR, SPREAD_COLOUR, unit_label
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # Pixels of the screen: the width of both strips, the heights of the upper and the lower one.
 WIDTH, UPPER, LOWER = 620, 120, 252
+MARGIN = 90  # for numbers such as 8.000e-7, and the name of the axis
 # What the names of groups take of a strip's height.
 NAMES = 20
 
@@ -102,9 +103,14 @@ def _strip(
         "title": title,
         "fontsize": FONTS,
         "show_legend": False,
-        "hooks": [_name_groups(read)] if named else [],
+        "hooks": [_margin, *([_name_groups(read)] if named else [])],
     }
     return tool.hv.Overlay(layers).opts(tool.hv.opts.Overlay(**look, backend="bokeh"))
+
+
+def _margin(plot: Any, element: Any) -> None:
+    """Leave the same room for the numbers of every strip, as a hook: else frames shrink."""
+    plot.state.min_border_left = MARGIN
 
 
 def _name_groups(read: Strips) -> Any:
@@ -151,7 +157,7 @@ def _shades(tool: Tools, read: Strips, *, alpha: float) -> list[Any]:
     unused = read.axis.runs(~read.axis.good)
     if unused:
         element = tool.hv.VSpans(unused, [x, "to"], label="not used")
-        made.append(element.opts(color="#e4e4e4", alpha=1.0, line_width=0))
+        made.append(element.opts(color="#e4e4e4", line_width=0, hooks=[hatched]))
     return made
 
 
