@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +19,7 @@ import matplotlib.pyplot as plt
 from matplotlib.colors import to_hex, to_rgb
 
 from tests import plot_cases as cases
-from tests.conftest import raises_exactly, skip_or_fail
+from tests.conftest import Watched, raises_exactly, skip_or_fail
 from xrxai import live, plot
 from xrxai.errors import BandError, OptionError, ResultError
 from xrxai.plot.outlines import pixel_edges
@@ -44,6 +45,11 @@ def _tidy() -> Iterator[None]:
     plt.close("all")
 
 
+def slow(*values: Any) -> Any:
+    """A case that the quick tests leave out: drawing takes tenths of seconds."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 def figures(hv: Any, shown: Any) -> list[Any]:
     """The Bokeh figures of what is shown, from left to right and top to bottom."""
     from bokeh.models import GridPlot
@@ -58,7 +64,10 @@ def figures(hv: Any, shown: Any) -> list[Any]:
 
 def drawn(figure: Any, glyph: str) -> list[Any]:
     """The renderers of one kind of glyph."""
-    return [r for r in figure.renderers if type(r.glyph).__name__ == glyph]
+    from bokeh.models import GlyphRenderer
+
+    every = (r for r in figure.renderers if isinstance(r, GlyphRenderer))
+    return [r for r in every if type(r.glyph).__name__ == glyph]
 
 
 def one_image(figure: Any) -> tuple[np.ndarray, Any]:
@@ -83,9 +92,9 @@ def title(shown: Any) -> str:
     ("make", "robust"),
     [
         (cases.gradient, True),
-        (cases.gradient, False),
-        (lambda: cases.occlusion_spatial(positive=True), True),
-        (cases.lime_spatial, True),
+        slow(cases.gradient, False),
+        slow(lambda: cases.occlusion_spatial(positive=True), True),
+        slow(cases.lime_spatial, True),
     ],
 )
 def test_a_map_has_the_values_colours_and_limits_of_the_static_one(
@@ -96,13 +105,13 @@ def test_a_map_has_the_values_colours_and_limits_of_the_static_one(
     values, mapper = one_image(figures(hv, live.spatial(why, robust=robust))[1])
     np.testing.assert_allclose(values, expected.get_array().filled(np.nan), rtol=1e-6)
     assert (mapper.low, mapper.high) == pytest.approx((expected.norm.vmin, expected.norm.vmax))
-    assert mapper.nan_color == "rgba(200, 200, 200, 1)"  # as hv writes NAN_COLOUR
-    assert to_hex(np.array([200, 200, 200]) / 255) == NAN_COLOUR
+    assert mapper.nan_color == NAN_COLOUR
     assert len(mapper.palette) == expected.cmap.N
     assert mapper.palette[0] == to_hex(expected.cmap(0.0))
     assert mapper.palette[-1] == to_hex(expected.cmap(1.0))
 
 
+@pytest.mark.slow
 def test_the_users_colour_map_is_taken(hv: Any) -> None:
     with xr.set_options(cmap_divergent="PuOr_r"):
         _, mapper = one_image(figures(hv, live.spatial(cases.gradient()))[1])
@@ -131,7 +140,7 @@ def test_the_picture_is_the_static_one_over_grey(hv: Any) -> None:
 # ---------------------------------------------------------------------------------------- maps
 
 
-@pytest.mark.parametrize("crs", [cases.WKT, cases.WGS84, None])
+@pytest.mark.parametrize("crs", [cases.WKT, slow(cases.WGS84), slow(None)])
 def test_maps_are_linked_north_up_and_as_wide_as_on_the_ground(hv: Any, crs: str | None) -> None:
     why = cases.lime_spatial(cases.cube(crs=crs))
     shown = live.spatial(why)
@@ -163,7 +172,7 @@ def test_maps_are_linked_north_up_and_as_wide_as_on_the_ground(hv: Any, crs: str
     assert maps[2].right == []
 
 
-@pytest.mark.parametrize("flip", ["y", "x"])
+@pytest.mark.parametrize("flip", ["y", slow("x")])
 def test_a_pixel_lies_at_its_own_coordinates(hv: Any, flip: str) -> None:
     why = cases.occlusion_spatial()
     for dataset in (why, why.isel({flip: slice(None, None, -1)})):
@@ -173,6 +182,7 @@ def test_a_pixel_lies_at_its_own_coordinates(hv: Any, flip: str) -> None:
         )
 
 
+@pytest.mark.slow
 def test_the_pointer_is_told_the_segment_and_its_value(hv: Any) -> None:
     from bokeh.models import HoverTool
 
@@ -227,7 +237,8 @@ def test_two_strips_share_wavelengths_and_nothing_else(hv: Any) -> None:
     upper, lower = figures(hv, shown)
     assert upper.x_range is lower.x_range
     assert upper.y_range is not lower.y_range
-    assert not upper.extra_y_ranges and not lower.extra_y_ranges
+    assert not upper.extra_y_ranges  # never two y axes
+    assert not lower.extra_y_ranges
     assert (upper.yaxis[0].axis_label, lower.yaxis[0].axis_label) == (
         "reflectance [1]",
         "attribution [1]",
@@ -242,14 +253,15 @@ def test_two_strips_share_wavelengths_and_nothing_else(hv: Any) -> None:
     np.testing.assert_allclose(data["attribution"], expected, rtol=1e-5)
     gap = (nm >= 800) & (nm <= 830)
     assert np.isnan(data["attribution"][gap]).all()
-    quartile = np.nanpercentile(why["attribution"].values[0].reshape(nm.size, -1), 25, axis=1)
-    np.testing.assert_allclose(data["from"][~gap], quartile[~gap], rtol=1e-5)
+    used = why["attribution"].values[0].reshape(nm.size, -1)[~gap]
+    np.testing.assert_allclose(data["from"][~gap], np.nanpercentile(used, 25, axis=1), rtol=1e-5)
     (mean,) = drawn(upper, "Line")
     np.testing.assert_allclose(
         mean.data_source.data["cube"], why["spectrum"].sel(statistic="mean").values
     )
 
 
+@pytest.mark.slow
 def test_areas_are_red_above_zero_and_blue_below_and_interrupted_by_gaps(hv: Any) -> None:
     why = cases.gradient(cases.cube(bad=(800.0, 830.0)))
     _, lower = figures(hv, live.spectral(why))
@@ -265,7 +277,7 @@ def test_areas_are_red_above_zero_and_blue_below_and_interrupted_by_gaps(hv: Any
 
 
 def test_a_change_of_sign_is_put_where_the_line_crosses_zero() -> None:
-    from xrxai.live.spectra import _with_zeros
+    from xrxai.live.strips import _with_zeros
 
     x, y = _with_zeros(
         np.array([0.0, 4.0, 5.0, np.nan, 7.0]), np.array([-1.0, 3.0, 0.0, np.nan, 1])
@@ -274,12 +286,13 @@ def test_a_change_of_sign_is_put_where_the_line_crosses_zero() -> None:
     np.testing.assert_array_equal(y, [-1.0, 0.0, 3.0, 0.0, np.nan, 1.0])
 
 
+@pytest.mark.slow
 def test_groups_are_shaded_and_named_once(hv: Any) -> None:
     from bokeh.models import Label
 
     upper, lower = figures(hv, live.spectral(cases.gradient()))
     names = {label.text: label for label in upper.select({"type": Label})}
-    assert list(names) == ["Blue", "Green", "Red", "Red edge", "NIR"]
+    assert set(names) == {"Blue", "Green", "Red", "Red edge", "NIR"}
     assert names["Green"].text_color == "#228833"
     assert names["Green"].x == pytest.approx(560)
     assert list(lower.select({"type": Label})) == []
@@ -311,13 +324,14 @@ def test_steps_have_the_values_and_intervals_of_their_groups(hv: Any) -> None:
     np.testing.assert_allclose(whisker.source.data["lower"], why["ci_low"].values[0])
 
 
+@pytest.mark.slow
 def test_samples_are_lines_under_their_mean(hv: Any) -> None:
     many = cases.samples(cases.gradient())
     (strip,) = figures(hv, live.spectral(many))
     assert strip.title.text == "Mean of 12 samples, 95 % CI"
     (lines,) = drawn(strip, "MultiLine")
     each = many["attribution"].isel(target=0).mean(("y", "x")).values
-    np.testing.assert_allclose(np.stack(lines.data_source.data["attribution"]), each, rtol=1e-5)
+    np.testing.assert_allclose(np.stack(lines.data_source.data["ys"]), each, rtol=1e-5)
     (steps,) = figures(hv, live.spectral(cases.samples(cases.lime_spectral())))
     assert len(drawn(steps, "Quad")) == 1
 
@@ -325,7 +339,7 @@ def test_samples_are_lines_under_their_mean(hv: Any) -> None:
 # ---------------------------------------------------------------------------------------- bars
 
 
-@pytest.mark.parametrize("sort", ["wavelength", "value"])
+@pytest.mark.parametrize("sort", [slow("wavelength"), "value"])
 def test_bars_have_values_intervals_signs_and_units(hv: Any, sort: Any) -> None:
     from bokeh.models import Whisker
 
@@ -333,9 +347,7 @@ def test_bars_have_values_intervals_signs_and_units(hv: Any, sort: Any) -> None:
     (figure,) = figures(hv, live.bars(why, sort=sort))
     static = plot.bars(why, sort=sort)
     names = [t.get_text() for t in static.get_yticklabels()]
-    # The y axis runs downwards: the first name is the uppermost.
-    assert list(figure.y_range.factors) == names
-    assert (figure.y_range.start or 0) >= (figure.y_range.end or 0)
+    assert list(figure.y_range.factors)[::-1] == names  # Bokeh counts from below
     (bars,) = drawn(figure, "HBar")
     data = bars.data_source.data
     np.testing.assert_allclose(data["attribution"], [p.get_width() for p in static.patches])
@@ -350,6 +362,7 @@ def test_bars_have_values_intervals_signs_and_units(hv: Any, sort: Any) -> None:
     assert figure.title.text.endswith("\nBand groups (95 % CI)")
 
 
+@pytest.mark.slow
 def test_bars_of_samples_have_dots_and_those_of_segments_are_the_strongest(hv: Any) -> None:
     many = cases.samples(cases.lime_spectral())
     (figure,) = figures(hv, live.bars(many))
@@ -361,3 +374,257 @@ def test_bars_of_samples_have_dots_and_those_of_segments_are_the_strongest(hv: A
     assert len(figure.y_range.factors) == 20
     assert "20 strongest of" in figure.title.text
     assert figure.yaxis[0].axis_label == "segment"
+
+
+# ------------------------------------------------------------------------- bands and targets
+
+
+def test_a_slider_of_wavelengths_shows_one_band_after_the_other_in_the_same_colours(
+    hv: Any,
+) -> None:
+    why = cases.gradient(cases.cube(bad=(800.0, 830.0)))
+    nm, good = why["wavelength"].values, why["good_band"].values
+    shown = live.bands(why)
+    assert isinstance(shown, hv.DynamicMap)
+    (slider,) = shown.kdims
+    assert (slider.name, slider.unit) == ("wavelength", "nm")
+    np.testing.assert_allclose(slider.values, nm[good])
+    assert shown.cache_size == 1
+    every = why["attribution"].isel(target=0)
+    limit = np.nanpercentile(np.abs(every), 98)
+    strongest = nm[int(np.nansum(np.abs(every.values), axis=(1, 2)).argmax())]
+    assert slider.default == strongest
+    (figure,) = figures(hv, shown)
+    assert figure.title.text == f"Integrated Gradients — target “Potassium”\n{strongest:.1f} nm"
+    for stop in (slider.values[0], slider.values[90]):
+        (figure,) = figures(hv, shown[stop])
+        values, mapper = one_image(figure)
+        expected = every.isel(band=int(np.flatnonzero(nm == stop)[0])).values
+        np.testing.assert_array_equal(values, expected)
+        assert (mapper.low, mapper.high) == pytest.approx((-limit, limit))
+        assert figure.right[0].title == "attribution [1]"
+
+
+@pytest.mark.slow
+def test_listed_wavelengths_have_the_limits_of_the_static_figure(hv: Any) -> None:
+    why = cases.gradient()
+    shown = live.bands(why, wavelengths=[760, 480, 900])
+    nm = why["wavelength"].values
+    np.testing.assert_allclose(
+        shown.kdims[0].values, [nm[np.abs(nm - w).argmin()] for w in (480, 760, 900)]
+    )
+    static = plot.bands(why, wavelengths=[760, 480, 900])
+    (expected,) = [ax for ax in static.axes if ax.get_label() == "759 nm"]
+    _, mapper = one_image(figures(hv, shown)[0])
+    assert (mapper.low, mapper.high) == pytest.approx(expected.images[0].get_clim())
+    robust = live.bands(why, robust=False)
+    _, mapper = one_image(figures(hv, robust)[0])
+    assert mapper.high == pytest.approx(float(np.abs(why["attribution"]).max()))
+
+
+@pytest.mark.slow
+def test_a_slider_has_groups_or_band_numbers_where_there_are_no_single_wavelengths(
+    hv: Any,
+) -> None:
+    groups = live.bands(cases.lime_per_pixel())
+    assert list(groups.kdims[0].values) == list(cases.GROUPS)
+    assert groups.kdims[0].default == "Red edge"
+    without = live.bands(cases.gradient().drop_vars("wavelength"))
+    assert (without.kdims[0].name, list(without.kdims[0].values)) == ("band", list(range(150)))
+    twice = cases.gradient()
+    nm = twice["wavelength"].values.copy()
+    nm[70] = nm[71]  # two detectors overlap
+    twice = twice.assign_coords(wavelength=("band", nm, {"units": "nm"}))
+    overlapping = live.bands(twice)
+    assert overlapping.kdims[0].name == "band"
+    (figure,) = figures(hv, overlapping[70])
+    assert figure.title.text.endswith(f"\nband 70, {nm[70]:.1f} nm")
+    np.testing.assert_array_equal(one_image(figure)[0], twice["attribution"].values[0, 70])
+
+
+def test_targets_are_maps_in_one_scale_that_move_together(hv: Any) -> None:
+    why = cases.gradient(targets=("P", "K", "Mg"))
+    shown = live.targets(why, cases.cube())
+    maps = figures(hv, shown)
+    assert [f.title.text for f in maps[1:]] == ["P", "K", "Mg"]
+    assert len({id(f.x_range) for f in maps}) == len({id(f.y_range) for f in maps}) == 1
+    static = plot.targets(why)
+    for k, figure in enumerate(maps[1:]):
+        values, mapper = one_image(figure)
+        expected = static.axes[k].images[0]
+        np.testing.assert_allclose(values, expected.get_array().filled(np.nan), rtol=1e-6)
+        assert (mapper.low, mapper.high) == pytest.approx(expected.get_clim())
+    assert [len(f.right) for f in maps] == [0, 1, 0, 1]  # at the end of both rows
+    assert len({f.frame_width for f in maps}) == 1
+
+
+@pytest.mark.slow
+def test_targets_along_the_spectrum_are_strips_with_the_same_limits(hv: Any) -> None:
+    why = cases.lime_spectral(targets=("P", "K"))
+    upper, first, second = figures(hv, live.targets(why, cases.cube()))
+    assert [upper.title.text, first.title.text, second.title.text] == [
+        "Cube: mean, 5-95 %",
+        "P",
+        "K",
+    ]
+    assert upper.x_range is first.x_range is second.x_range
+    assert (first.y_range.start, first.y_range.end) == (second.y_range.start, second.y_range.end)
+    assert first.y_range.end > float(why["ci_high"].max())
+
+
+# ------------------------------------------------------------------------------- lazy and large
+
+
+TWELVE = 12  # bands
+
+
+def two_targets() -> xr.Dataset:
+    return cases.gradient(cases.cube(wavelength=cases.SENTINEL2), targets=("P", "K"))
+
+
+def watched(why: xr.Dataset, size: int = 11) -> tuple[xr.Dataset, Watched]:
+    """`why` on dask in chunks of one band and few pixels, and what is read of it."""
+    array = why["attribution"]
+    source = Watched(array.values)
+    lazy = why.copy()
+    data = dask_array.from_array(
+        source, chunks=(1, 1, size, size), name=False, meta=np.empty((0,) * 4, array.dtype)
+    )
+    lazy["attribution"] = (array.dims, data, array.attrs)
+    return lazy, source
+
+
+def test_a_slider_reads_one_band_at_each_step(hv: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xrxai.live.series.BLOCK_PIXELS", 4)
+    why = two_targets()
+    lazy, source = watched(why, 4)
+    shown = live.bands(lazy, target="K")
+    assert source.count() == TWELVE * 12 * 12  # nine blocks of 4 x 4 in every band
+    stop = shown.kdims[0].values[6]
+    source.reads.clear()
+    map_of_one = shown[stop]
+    assert source.count() == 36 * 44
+    np.testing.assert_array_equal(
+        one_image(figures(hv, map_of_one)[0])[0], why["attribution"].values[1, 6]
+    )
+    assert source.count() == 36 * 44
+    source.reads.clear()
+    live.bands(lazy, target="K", wavelengths=[490, 740])
+    assert source.count() == 2 * 36 * 44
+    # As many pixels, wherever they are: the same colours.
+    eager, later = live.bands(why, target="K"), live.bands(lazy, target="K")
+    assert [m.low for m in map(mapper_of, (eager[stop], later[stop]))] == pytest.approx(
+        [-mapper_of(eager[stop]).high] * 2
+    )
+
+
+def mapper_of(shown: Any) -> Any:
+    import holoviews
+
+    return one_image(figures(holoviews, shown)[0])[1]
+
+
+@pytest.mark.parametrize(
+    ("member", "bands_read"),
+    [("rgb", 0), slow("spatial", 12), ("spectral", 12), slow("bars", 12), slow("targets", 24)],
+)
+def test_a_call_reads_what_it_shows_once(hv: Any, member: str, bands_read: int) -> None:
+    lazy, source = watched(two_targets())
+    options = {} if member in ("rgb", "targets") else {"target": "K"}
+    getattr(lazy.xai.hvplot, member)(**options)
+    assert source.count() == bands_read * 36 * 44
+    assert lazy["attribution"].chunks is not None
+
+
+def test_a_store_is_shown_from_disk(hv: Any, tmp_path: Any) -> None:
+    import xrxai
+
+    why = cases.gradient(cases.cube(shape=(12, 14), wavelength=cases.SENTINEL2))
+    why.xai.to_zarr(tmp_path / "why.zarr")
+    stored = xrxai.open_explanation(tmp_path / "why.zarr")
+    stop = cases.SENTINEL2[6]
+    np.testing.assert_array_equal(
+        one_image(figures(hv, stored.xai.hvplot.bands()[stop])[0])[0],
+        why["attribution"].values[0, 6],
+    )
+
+
+# ------------------------------------------------------------------ what cannot be, and hvplot
+
+
+def test_what_has_no_such_figure_is_refused_as_by_the_static_ones(hv: Any) -> None:
+    with raises_exactly(
+        ResultError,
+        "occlusion_spatial has no values per pixel and band (attribution is per pixel, not per "
+        "band). Plot .spatial() instead.",
+    ):
+        live.bands(cases.occlusion_spatial())
+    for member, why in (("spatial", cases.lime_spectral()), ("spectral", cases.lime_spatial())):
+        with pytest.raises(ResultError) as static:
+            getattr(plot, member)(why)
+        with raises_exactly(ResultError, str(static.value)):
+            getattr(live, member)(why)
+    with pytest.raises(BandError, match="no band lies near 2200 nm"):
+        live.bands(cases.gradient(), wavelengths=[2200])
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_without_hvplot_it_is_said_what_to_install(
+    member: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "hvplot", None)
+    with raises_exactly(
+        OptionError,
+        "Interactive figures need hvplot, which cannot be imported (import of hvplot halted; None "
+        'in sys.modules); type pip install "xrxai[explore]", or draw a static figure with .plot.',
+    ):
+        getattr(cases.gradient().xai.hvplot, member)()
+
+
+def test_parameters_are_those_of_the_static_figures() -> None:
+    for member in MEMBERS:
+        ours = inspect.signature(getattr(live, member)).parameters
+        theirs = inspect.signature(getattr(plot, member)).parameters
+        assert set(ours) <= set(theirs), member
+        missing = {"ax", "axes"} | ({"cube"} if member == "bands" else set())
+        assert set(theirs) - set(ours) <= missing, member
+        for name, parameter in ours.items():
+            if (member, name) != ("bands", "wavelengths"):
+                assert parameter.default == theirs[name].default, (member, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [cases.gradient, cases.lime_spectral, cases.lime_per_pixel])
+def test_nothing_valid_is_shown_and_said(hv: Any, make: Any) -> None:
+    why = make()
+    for name in ("attribution", "ci_low", "ci_high", "rgb", "spectrum"):
+        if name in why:
+            why[name] = why[name] * np.nan
+    lower = figures(hv, live.spectral(why))[-1]
+    assert lower.title.text.endswith("no valid pixels") or "no valid pixels (" in lower.title.text
+    figures(hv, live.bars(why))
+    if "y" in why["attribution"].dims:
+        figure = figures(hv, live.spatial(why))[-1]
+        assert figure.title.text.endswith("no valid pixels")
+        figures(hv, live.bands(why))
+
+
+def test_results_work_with_plain_hvplot(hv: Any) -> None:
+    import hvplot.xarray  # noqa: F401
+
+    why = cases.gradient(targets=("P", "K"))
+    by_nm = why["attribution"].swap_dims(band="wavelength")
+    shown = by_nm.sel(target="K").hvplot.image(x="x", y="y", groupby="wavelength")
+    (slider,) = shown.kdims
+    assert slider.name == "wavelength"
+    stop = slider.values[50]
+    values, _ = one_image(figures(hv, shown[stop])[0])
+    np.testing.assert_array_equal(values, why["attribution"].values[1, 50])
+    both = by_nm.hvplot.image(x="x", y="y", groupby=["target", "wavelength"])
+    assert [d.name for d in both.kdims] == ["target", "wavelength"]
+    lines = by_nm.mean(("y", "x")).hvplot.line(x="wavelength", by="target")
+    assert list(lines.keys()) == ["P", "K"]
+    bars = cases.lime_spectral()["attribution"].sel(target="K").hvplot.barh(x="group")
+    assert list(bars.dimension_values("group")) == list(cases.GROUPS)
+    figures(hv, lines)
+    figures(hv, bars)

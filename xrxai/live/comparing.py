@@ -11,7 +11,7 @@ from xrxai.live.board import Tools, page, tools
 from xrxai.live.ground import image, picture
 from xrxai.live.strips import LOWER, attribution_strip, cube_strip, limits_of
 from xrxai.plot.comparing import has_strips, map_targets, strip_name, strip_targets
-from xrxai.plot.strips import said
+from xrxai.plot.strips import remark, said
 from xrxai.plot.style import method_name
 from xrxai.plot.view import View, every_target
 
@@ -92,7 +92,8 @@ def _strips(
     read = strip_targets(each, cube, groups)
     top = next(iter(read.values()))
     panels = [cube_strip(tool, top)] if cube is not None and top.context is not None else []
-    low, high = zip(*(limits_of(strips) for strips in read.values()), strict=True)
+    told = [strips for strips in read.values() if not remark(strips)] or [top]
+    low, high = zip(*(limits_of(strips) for strips in told), strict=True)
     for k, (name, strips) in enumerate(read.items()):
         last = k == len(read) - 1
         made = attribution_strip(

@@ -82,6 +82,7 @@ def image(
         y="y",
         z="attribution",
         cmap=palette(read.scaled),
+        symmetric=False,  # limits are chosen; hvPlot would look for some
         colorbar=colorbar,
         clabel=read.label,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,16 @@ if TYPE_CHECKING:
 BLOCKS, BLOCK_PIXELS = 3, 32
 # A single map may be larger than one of several.
 LARGER = 1.25
+
+
+@dataclass(frozen=True)
+class Stops:
+    """What a slider is called, its unit, and for each of its stops the position and the title."""
+
+    name: str
+    unit: str | None
+    position: dict[Any, int]
+    words: dict[Any, str]
 
 
 def bands(
@@ -71,58 +82,59 @@ def bands(
     seen = view(explanation, target)
     need_features(seen)
     one_sample(seen, "A map")
-    name, unit, stops = _stops(seen, wavelengths)
-    listed = np.array(list(stops.values()))
+    stops = _stops(seen, wavelengths)
     whole = wavelengths is not None or not robust
-    strength, scaled = _limits(seen, listed, robust=robust, whole=whole)
+    positions = list(stops.position.values())
+    strength, scaled = _limits(seen, positions, robust=robust, whole=whole)
     placed, dtype = grid(seen.dataset, seen.y, seen.x), seen.attribution.dtype
-    target_words = [f"target “{seen.target}”"] if seen.target else []
-    words = lines([method_name(seen.dataset), *target_words], round(WIDEST * LARGER))
+    of_target = [f"target “{seen.target}”"] if seen.target else []
+    words = lines([method_name(seen.dataset), *of_target], round(WIDEST * LARGER))
+    note = f", {scaled.note}" if scaled.note else ""
 
     def show(stop: Any) -> Any:
-        one, step = thin(seen.attribution.isel({seen.feature: stops[stop]}), seen.y, seen.x)
+        one = seen.attribution.isel({seen.feature: stops.position[stop]})
+        one, step = thin(one, seen.y, seen.x)
         values = np.asarray(one.transpose(seen.y, seen.x).to_numpy(), dtype=np.float64)
-        at = f"{stop:.1f} nm" if unit else str(stop) if name == "group" else f"band {stop}"
-        note = f", {scaled.note}" if scaled.note else ""
         field = Field(values, step, placed, "", scaled.low < 0)
-        read = coloured(field, seen, scaled, f"{words}\n{at}{note}")
+        read = coloured(field, seen, scaled, f"{words}\n{stops.words[stop]}{note}")
         return image(tool, read, dtype, size=LARGER)
 
+    every = list(stops.position)
     slider = tool.hv.Dimension(
-        name,
-        unit=unit,
-        values=list(stops),
-        default=list(stops)[int(np.argmax(strength))],
-        value_format=(lambda stop: f"{stop:.1f}") if unit else str,
+        stops.name,
+        unit=stops.unit,
+        values=every,
+        default=every[int(np.argmax(strength))],
+        value_format=(lambda stop: f"{stop:.1f}") if stops.unit else str,
     )
     # Each frame is a map of the scene: one is held, not HoloViews' usual five hundred.
     return tool.hv.DynamicMap(show, kdims=[slider], cache_size=1)
 
 
-def _stops(
-    seen: View, wavelengths: Sequence[float] | None
-) -> tuple[str, str | None, dict[Any, int]]:
-    """Return what the slider is called, its unit, and the position behind each of its stops."""
+def _stops(seen: View, wavelengths: Sequence[float] | None) -> Stops:
+    """Find the stops of the slider, in order of wavelength."""
     axis = spectral_axis(seen)
+    asked = None if wavelengths is None else set(places(seen, wavelengths).values())
     if seen.kind == "groups":
-        groups = [str(g) for g in seen.dataset["group"].to_numpy()]
-        positions = list(range(len(groups)))
-        if wavelengths is not None:
-            positions = list(places(seen, wavelengths).values())
-        return "group", None, {groups[k]: k for k in positions}
-    positions = [int(k) for k in axis.order if axis.good[k]]
-    if wavelengths is not None:
-        asked = set(places(seen, wavelengths).values())
-        positions = [k for k in positions if k in asked]
-    nm = [float(axis.x[k]) for k in positions]
+        groups = enumerate(map(str, seen.dataset["group"].to_numpy()))
+        position = {name: k for k, name in groups if asked is None or k in asked}
+        return Stops("group", None, position, {name: name for name in position})
+    bands = [int(k) for k in axis.order if axis.good[k] and (asked is None or k in asked)]
+    nm = [float(axis.x[k]) for k in bands]
+    said = [f"{at:.1f} nm" for at in nm]
     if axis.nm and len(set(nm)) == len(nm):
-        return "wavelength", "nm", dict(zip(nm, positions, strict=True))
-    # Where detectors overlap wavelengths repeat, and a stop is the number of a band.
-    return "band", None, {k: k for k in sorted(positions)}
+        return Stops(
+            "wavelength", "nm", dict(zip(nm, bands, strict=True)), dict(zip(nm, said, strict=True))
+        )
+    # Where detectors overlap wavelengths repeat: a stop is the number of a band.
+    words = {
+        k: f"band {k}, {at}" if axis.nm else f"band {k}" for k, at in zip(bands, said, strict=True)
+    }
+    return Stops("band", None, {k: k for k in bands}, words)
 
 
 def _limits(
-    seen: View, positions: NDArray[np.intp], *, robust: bool, whole: bool
+    seen: View, positions: list[int], *, robust: bool, whole: bool
 ) -> tuple[NDArray[np.float64], Scale]:
     """Choose colours for all stops at once; also returns how strong the attribution is at each."""
     array = seen.attribution.isel({seen.feature: positions})
