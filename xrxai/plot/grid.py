@@ -139,7 +139,8 @@ def dress(ax: Axes, placed: Grid) -> None:
     ax.set_ylim(*(down if placed.north_up else down[::-1]))
     ax.set_aspect(placed.aspect)
     ax.xaxis.set_major_locator(MaxNLocator(nbins=3))
-    ax.yaxis.set_major_locator(InnerTicks(nbins=4))
+    # Upright numbers need the height of seven letters.
+    ax.yaxis.set_major_locator(InnerTicks(nbins=4 if placed.ratio() > 0.5 else 2))
     ax.ticklabel_format(useOffset=False, style="plain")
     ax.tick_params(labelsize=7.5, length=2.5)
     ax.tick_params(axis="y", labelrotation=90)

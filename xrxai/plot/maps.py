@@ -74,7 +74,7 @@ def rgb(
         with house_style():
             draw_picture(ax, made)
         return ax
-    with canvas(4.8, 0.8 + 4.0 * made.placed.ratio()) as figure:
+    with canvas(4.8, 0.8 + 4.0 * min(max(made.placed.ratio(), 0.25), 2.5)) as figure:
         panel = figure.add_subplot()
         draw_picture(panel, made)
     return panel
@@ -175,7 +175,7 @@ def picture_for(
 
 def page_size(panels: int, drawn: Map) -> tuple[float, float]:
     """Return the width and height in inches that a row of maps fills."""
-    return 1.2 + 3.5 * panels, 1.2 + 3.2 * min(drawn.placed.ratio(), 2.0)
+    return 1.2 + 3.5 * panels, 1.2 + 3.2 * min(max(drawn.placed.ratio(), 0.25), 2.0)
 
 
 def panel_names(seen: View, drawn: Map, picture: Picture | None) -> list[str]:

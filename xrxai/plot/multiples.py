@@ -200,8 +200,10 @@ def draw_page(
     rows = math.ceil(len(names) / IN_A_ROW)
     columns = math.ceil(len(names) / rows)
     ratio = min(max(next(iter(made.maps.values())).placed.ratio(), 0.35), 2.0)
-    with canvas(1.2 + 2.5 * columns, 0.8 + rows * (0.35 + 2.25 * ratio)) as figure:
-        head_line(figure, words)
+    # Room for the words, so that the width alone decides how large a map is.
+    height = rows * (0.45 + 2.4 * ratio) + 0.5
+    with canvas(1.2 + 2.5 * columns, height) as figure:
+        figure.set_figheight(height + 0.19 * head_line(figure, words))
         table = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         for ax in table.ravel()[len(names) :]:
             ax.remove()

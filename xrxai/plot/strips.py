@@ -182,7 +182,7 @@ def _draw_steps(ax: Axes, read: Strips) -> None:
         colour = positive if value >= 0 else negative
         for low, high in group.intervals:
             ax.fill_between(
-                [low, high], 0.0, [value, value], color=colour, alpha=0.38, linewidth=0, zorder=2
+                [low, high], 0.0, [value, value], color=colour, alpha=0.6, linewidth=0, zorder=2
             )
             ax.plot(
                 [low, high],

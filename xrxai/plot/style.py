@@ -226,8 +226,8 @@ def house_style() -> Iterator[None]:
         yield
 
 
-def head_line(figure: Any, parts: list[str]) -> None:
-    """Write the bold line over a figure, flush left; onto further lines where it is narrow."""
+def head_line(figure: Any, parts: list[str]) -> int:
+    """Write the bold line over a figure, flush left; returns on how many lines it found room."""
     room = figure.get_figure().get_figwidth() * 72 / 6.8  # characters of 11 points, bold
     lines = [parts[0]]
     for part in parts[1:]:
@@ -238,6 +238,7 @@ def head_line(figure: Any, parts: list[str]) -> None:
             lines.append(part)
     lines = [piece for line in lines for piece in textwrap.wrap(line, max(int(room), 12))]
     figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=11, fontweight="bold")
+    return len(lines)
 
 
 def named_axes(
