@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import dask.array as dask_array
 import matplotlib
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 
 matplotlib.use("Agg")
@@ -18,6 +21,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.colors import to_hex, to_rgb
 
+import xrxai
 from tests import plot_cases as cases
 from tests.conftest import Watched, raises_exactly, skip_or_fail
 from xrxai import live, plot
@@ -537,8 +541,6 @@ def test_a_call_reads_what_it_shows_once(hv: Any, member: str, bands_read: int) 
 
 
 def test_a_store_is_shown_from_disk(hv: Any, tmp_path: Any) -> None:
-    import xrxai
-
     why = cases.gradient(cases.cube(shape=(12, 14), wavelength=cases.SENTINEL2))
     why.xai.to_zarr(tmp_path / "why.zarr")
     stored = xrxai.open_explanation(tmp_path / "why.zarr")
@@ -628,3 +630,23 @@ def test_results_work_with_plain_hvplot(hv: Any) -> None:
     assert list(bars.dimension_values("group")) == list(cases.GROUPS)
     figures(hv, lines)
     figures(hv, bars)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # a page is run as its reader runs it
+def test_the_page_runs(hv: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    cube = cases.cube(shape=(12, 14), wavelength=np.linspace(450, 950, 26))
+    net = torch.nn.Sequential(torch.nn.Linear(26, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2))
+    model = xrxai.Model(net, takes="spectrum", targets=["P", "K"])
+    names = {"cube": cube, "model": model, "xrxai": xrxai}
+    cube.xai.saliency(model).xai.to_zarr("why.zarr")
+    page = (Path(__file__).parents[1] / "docs" / "interactive.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 6
+    for block in blocks:
+        exec(block, names)
+    assert (tmp_path / "why.html").stat().st_size > 10_000
+    assert [type(f).__name__ for f in figures(hv, names["beside"])] == ["figure", "figure"]
+    first, second = figures(hv, names["beside"])
+    assert first.x_range is second.x_range

@@ -47,7 +47,7 @@ def frame(placed: Grid, title: str, *, first: bool = True, size: float = 1.0) ->
         "xlabel": placed.xlabel,
         "ylabel": placed.ylabel,
         "xticks": 3,
-        "yticks": 4,
+        "yticks": 4 if ratio > 0.5 else 2,  # upright numbers need the height of seven letters
         "xformatter": BasicTickFormatter(use_scientific=False),
         "yformatter": BasicTickFormatter(use_scientific=False),
         "yrotation": 90,

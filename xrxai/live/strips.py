@@ -258,7 +258,7 @@ def _steps(tool: Tools, read: Strips) -> list[Any]:
     filled = hv.Rectangles(boxes, ends, told_as)
     told = [("group", "@group"), (_label(read), "@value"), ("from", "@from"), ("to", "@to")]
     look = {"tools": ["hover"], "hover_tooltips": told if error is not None else told[:2]}
-    made.append(filled.opts(color="colour", alpha=0.38, line_width=0, **look))
+    made.append(filled.opts(color="colour", alpha=0.6, line_width=0, **look))
     made.append(hv.Segments(tops, ends, "colour").opts(color="colour", line_width=2.2))
     if joins:
         dashes = {"line_dash": "dashed", "line_width": 0.8}
