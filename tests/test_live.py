@@ -650,3 +650,4 @@ def test_the_page_runs(hv: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) 
     assert [type(f).__name__ for f in figures(hv, names["beside"])] == ["figure", "figure"]
     first, second = figures(hv, names["beside"])
     assert first.x_range is second.x_range
+    assert first.frame_width == second.frame_width

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # Pixels of the screen that one panel may fill.
 WIDEST, HIGHEST = 340, 420
+# A map by itself may be larger than one of several.
+LARGER = 1.25
 
 
 def coords(placed: Grid, shape: tuple[int, ...], step: int) -> dict[str, NDArray[np.float64]]:

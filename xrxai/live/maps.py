@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from xrxai.live.board import Tools, page, thinned, tools
-from xrxai.live.ground import frame, image, outlines, picture
+from xrxai.live.ground import LARGER, frame, image, outlines, picture
 from xrxai.plot.maps import panel_names, picture_for
 from xrxai.plot.picture import TRUE_COLOUR, Picture, Stretch
 from xrxai.plot.reading import Map, picture_of, read_map
@@ -54,7 +54,8 @@ def rgb(
         If hvPlot is not installed.
     """
     tool = tools()
-    return picture(tool, picture_for(explanation_or_cube, cube, wavelengths, stretch))
+    made = picture_for(explanation_or_cube, cube, wavelengths, stretch)
+    return picture(tool, made, size=LARGER)
 
 
 def spatial(

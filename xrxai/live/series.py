@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from xrxai.live.board import lines, tools
-from xrxai.live.ground import WIDEST, image
+from xrxai.live.ground import LARGER, WIDEST, image
 from xrxai.plot.bands import spectral_axis
 from xrxai.plot.grid import grid
 from xrxai.plot.multiples import need_features, places
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 # Where colour limits of all bands are looked for: so many blocks of pixels along each side.
 BLOCKS, BLOCK_PIXELS = 3, 32
-# A single map may be larger than one of several.
-LARGER = 1.25
 
 
 @dataclass(frozen=True)
