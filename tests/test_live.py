@@ -13,7 +13,6 @@ import dask.array as dask_array
 import matplotlib
 import numpy as np
 import pytest
-import torch
 import xarray as xr
 
 matplotlib.use("Agg")
@@ -400,8 +399,11 @@ def test_a_slider_of_wavelengths_shows_one_band_after_the_other_in_the_same_colo
     assert slider.default == strongest
     (figure,) = figures(hv, shown)
     assert figure.title.text == f"Integrated Gradients — target “Potassium”\n{strongest:.1f} nm"
+    page = hv.renderer("bokeh").get_plot(shown)
     for stop in (slider.values[0], slider.values[90]):
-        (figure,) = figures(hv, shown[stop])
+        page.update((stop,))
+        figure = page.state
+        assert figure.title.text.endswith(f"\n{stop:.1f} nm")
         values, mapper = one_image(figure)
         expected = every.isel(band=int(np.flatnonzero(nm == stop)[0])).values
         np.testing.assert_array_equal(values, expected)
@@ -500,32 +502,25 @@ def watched(why: xr.Dataset, size: int = 11) -> tuple[xr.Dataset, Watched]:
 
 def test_a_slider_reads_one_band_at_each_step(hv: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("xrxai.live.series.BLOCK_PIXELS", 4)
-    why = two_targets()
+    why = two_targets().isel(y=slice(8, 28), x=slice(8, 28))
     lazy, source = watched(why, 4)
     shown = live.bands(lazy, target="K")
     assert source.count() == TWELVE * 12 * 12  # nine blocks of 4 x 4 in every band
     stop = shown.kdims[0].values[6]
     source.reads.clear()
     map_of_one = shown[stop]
-    assert source.count() == 36 * 44
+    assert source.count() == 20 * 20
     np.testing.assert_array_equal(
         one_image(figures(hv, map_of_one)[0])[0], why["attribution"].values[1, 6]
     )
-    assert source.count() == 36 * 44
+    assert source.count() == 20 * 20
     source.reads.clear()
     live.bands(lazy, target="K", wavelengths=[490, 740])
-    assert source.count() == 2 * 36 * 44
+    assert source.count() == 2 * 20 * 20
     # As many pixels, wherever they are: the same colours.
-    eager, later = live.bands(why, target="K"), live.bands(lazy, target="K")
-    assert [m.low for m in map(mapper_of, (eager[stop], later[stop]))] == pytest.approx(
-        [-mapper_of(eager[stop]).high] * 2
-    )
-
-
-def mapper_of(shown: Any) -> Any:
-    import holoviews
-
-    return one_image(figures(holoviews, shown)[0])[1]
+    _, eager = one_image(figures(hv, live.bands(why, target="K"))[0])
+    _, later = one_image(figures(hv, shown)[0])
+    assert (later.low, later.high) == (eager.low, eager.high)
 
 
 @pytest.mark.parametrize(
@@ -635,6 +630,8 @@ def test_results_work_with_plain_hvplot(hv: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # a page is run as its reader runs it
 def test_the_page_runs(hv: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
     monkeypatch.chdir(tmp_path)
     cube = cases.cube(shape=(12, 14), wavelength=np.linspace(450, 950, 26))
     net = torch.nn.Sequential(torch.nn.Linear(26, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2))
