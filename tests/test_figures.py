@@ -65,11 +65,11 @@ def maps_of(figure: Any) -> list[Any]:
 # ---------------------------------------------------------------------------------- every figure
 
 
-KNOWN = ("overview", "rgb", "spatial", "spectral", "bars")  # drawn all zero in test_plot too
+QUICK = ("grey", "overlay", "top")  # the others share what these do, or are in test_plot
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] if n in KNOWN else []) for n in FIGURES]
+    "name", [pytest.param(n, marks=[] if n in QUICK else [pytest.mark.slow]) for n in FIGURES]
 )
 def test_an_all_zero_explanation_is_drawn_and_said(name: str) -> None:
     cube = field()
@@ -325,10 +325,17 @@ def test_wavelengths_that_cannot_be() -> None:
         OptionError, "wavelengths 760 and 761 fall into one band, 761 nm; leave one out."
     ):
         plot.bands(why, wavelengths=[760, 761])
+    for wrong in ([], ["red"], [np.nan], None):
+        with raises_exactly(
+            OptionError,
+            f"wavelengths={wrong!r} are no wavelengths in nm; type for example "
+            "wavelengths=[560, 660, 760].",
+        ):
+            plot.bands(why, wavelengths=wrong)  # type: ignore[arg-type]
     with raises_exactly(
-        OptionError, "wavelengths is empty; type for example wavelengths=[560, 660, 760]."
+        BandError, "No band of this explanation is good (good_band): it has no map to draw."
     ):
-        plot.bands(why, wavelengths=[])
+        plot.bands(why.assign_coords(good_band=why["good_band"] & False), wavelengths=[470])
     with pytest.raises(BandError, match="wavelengths= are in nm, and this explanation has no"):
         plot.bands(why.drop_vars("wavelength"), wavelengths=[760])
     sparse = cases.gradient(cases.cube(shape=(6, 8), wavelength=cases.SENTINEL2))
@@ -430,6 +437,19 @@ def test_overlays_of_every_kind(make: Any) -> None:
         plot.overlay(make(cube).drop_vars("rgb"))
 
 
+@pytest.mark.parametrize("draw", [plot.overlay, plot.top])
+def test_another_cube_is_refused(draw: Any) -> None:
+    cube = field()
+    why = cases.gradient(cube)
+    for dataset in (why, why.drop_vars("valid")):
+        with raises_exactly(
+            ResultError,
+            "The cube has 18 × 20 pixels and the explanation 18 × 22: pass the cube that was "
+            "explained.",
+        ):
+            draw(dataset, cube[..., 2:])
+
+
 # ------------------------------------------------------------------------------------------- top
 
 
@@ -479,6 +499,14 @@ def test_quantiles_that_cannot_be(q: Any) -> None:
         OptionError, f"q={q!r} is not a number from 0 to below 1; type for example q=0.7."
     ):
         plot.top(cases.gradient(field()), q=q)
+
+
+def test_quantiles_are_any_numbers() -> None:
+    titles = [
+        plot.top(cases.gradient(field()), q=q).get_title(loc="left")
+        for q in (0, np.float32(0.75), np.float64(0.995))
+    ]
+    assert titles == [f"Top {n} % of |attribution|" for n in ("100", "25", "0.5")]
 
 
 def test_a_background_that_is_not_known() -> None:
@@ -594,7 +622,10 @@ def test_new_figures_on_axes_of_the_user() -> None:
         plot.targets(lime, axes={"Mg": single})
 
 
-@pytest.mark.parametrize("name", ["overlay", "top", "bands", "targets"])
+@pytest.mark.parametrize(
+    "name",
+    ["top", "bands", *(pytest.param(n, marks=pytest.mark.slow) for n in ("overlay", "targets"))],
+)
 def test_new_figures_read_only_what_they_show(name: str) -> None:
     why = several("P", "K", "Mg")
     lazy = guarded(why, forbidden=() if name == "targets" else (0, 2))
@@ -633,6 +664,16 @@ def test_new_maps_of_large_scenes_are_thinned(name: str, monkeypatch: pytest.Mon
             assert image.get_extent() == pytest.approx([500_000, 500_096, 5_549_928, 5_550_000])
 
 
+def test_every_figure_is_bound_and_can_be_a_pdf(tmp_path: Any) -> None:
+    cube = field()
+    why = cases.gradient(cube)
+    offered = {n for n in dir(why.xai.plot) if not n.startswith("_")}
+    assert offered == set(plot.__all__)
+    for name in ("overlay", "bands"):
+        FIGURES[name](why, cube).savefig(tmp_path / f"{name}.pdf")
+        assert (tmp_path / f"{name}.pdf").stat().st_size > 10_000
+
+
 def test_several_samples_of_maps_are_refused() -> None:
     why = cases.samples(cases.gradient(field()), count=3)
     said = "A map shows one sample, and this explanation has several"
@@ -641,4 +682,6 @@ def test_several_samples_of_maps_are_refused() -> None:
             draw(why)
     with pytest.raises(ResultError, match=said):
         plot.bands(why, wavelengths=[760])
+    with pytest.raises(ResultError, match=said):
+        plot.targets(cases.samples(cases.occlusion_spatial(field()), count=3))
     assert not plt.get_fignums()

@@ -563,6 +563,12 @@ def test_what_has_no_such_figure_is_refused_as_by_the_static_ones(hv: Any) -> No
             getattr(live, member)(why)
     with pytest.raises(BandError, match="no band lies near 2200 nm"):
         live.bands(cases.gradient(), wavelengths=[2200])
+    with pytest.raises(BandError, match="No band of this explanation is good"):
+        live.bands(cases.gradient(cases.cube(bad=(0.0, 9999.0))))
+    with raises_exactly(
+        OptionError, "sort='size' is not known; choose one of 'wavelength', 'value'."
+    ):
+        live.bars(cases.lime_spectral(), sort="size")
 
 
 @pytest.mark.parametrize("member", MEMBERS)

@@ -30,9 +30,9 @@ from xrxai import plot
 
 BASELINE = Path(__file__).parent / "baseline"
 DPI = 60
-# Root mean square of the differences, of 255. A page is mostly white: what is changed below is 5
-# to 30, the same figure twice is 0, and a line one pixel off about 1.
-TOLERANCE = 3.0
+# Root mean square of the differences, of 255. Measured: the same figure twice 0, one line a little
+# higher 3.5, another unit in a label 9, what is changed below 8 to 41.
+TOLERANCE = 2.0
 
 
 def absent() -> xr.Dataset:
@@ -124,7 +124,7 @@ CHANGED = {
 )
 def test_a_changed_figure_is_told_from_its_baseline(name: str, tmp_path: Path) -> None:
     CHANGED[name]().savefig(tmp_path / "now.png", dpi=DPI)
-    assert difference(tmp_path / "now.png", BASELINE / f"{name}.png") > 1.3 * TOLERANCE
+    assert difference(tmp_path / "now.png", BASELINE / f"{name}.png") > 3 * TOLERANCE
 
 
 # ---------------------------------------------------------------------- who sees fewer colours

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from xrxai.errors import BandError
 from xrxai.live.board import lines, tools
 from xrxai.live.ground import LARGER, WIDEST, image
 from xrxai.plot.bands import spectral_axis
@@ -70,7 +71,7 @@ def bands(
     Raises
     ------
     BandError
-        If wavelengths are asked for, and there are none or none near one.
+        If wavelengths are asked for, and there are none or none near one; if no band is good.
     OptionError
         If two wavelengths fall into one band or group, or hvPlot is not installed.
     ResultError
@@ -118,6 +119,8 @@ def _stops(seen: View, wavelengths: Sequence[float] | None) -> Stops:
         position = {name: k for k, name in groups if asked is None or k in asked}
         return Stops("group", None, position, {name: name for name in position})
     bands = [int(k) for k in axis.order if axis.good[k] and (asked is None or k in asked)]
+    if not bands:
+        raise BandError("No band of this explanation is good (good_band): it has no map to show.")
     nm = [float(axis.x[k]) for k in bands]
     said = [f"{at:.1f} nm" for at in nm]
     if axis.nm and len(set(nm)) == len(nm):

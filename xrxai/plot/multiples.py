@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
 from xrxai.errors import BandError, OptionError, ResultError
-from xrxai.plot.bands import spectral_axis
+from xrxai.plot.bands import Axis, spectral_axis
 from xrxai.plot.grid import grid
 from xrxai.plot.maps import draw_map, draw_picture
 from xrxai.plot.picture import Picture
@@ -108,9 +108,15 @@ def need_features(seen: View) -> None:
 def places(seen: View, wavelengths: Sequence[float]) -> dict[str, int]:
     """Return the title and the position along the feature dim of each wavelength."""
     need_features(seen)
-    asked = [float(w) for w in np.atleast_1d(np.asarray(wavelengths, dtype=np.float64))]
-    if not asked:
-        raise OptionError("wavelengths is empty; type for example wavelengths=[560, 660, 760].")
+    try:
+        asked = [float(w) for w in np.ravel(np.asarray(wavelengths, dtype=np.float64))]
+    except (TypeError, ValueError):
+        asked = []
+    if not (asked and np.isfinite(asked).all()):
+        raise OptionError(
+            f"wavelengths={wavelengths!r} are no wavelengths in nm; type for example "
+            "wavelengths=[560, 660, 760]."
+        )
     axis = spectral_axis(seen)
     if not axis.nm:
         raise BandError(
@@ -141,7 +147,9 @@ def places(seen: View, wavelengths: Sequence[float]) -> dict[str, int]:
     return dict(zip(titles, positions, strict=True))
 
 
-def _nearest(axis: Any, wanted: float) -> int:
+def _nearest(axis: Axis, wanted: float) -> int:
+    if not axis.good.any():
+        raise BandError("No band of this explanation is good (good_band): it has no map to draw.")
     distance = np.abs(axis.x - wanted)
     usable = np.where(axis.good, distance, np.inf)
     k = int(np.argmin(usable))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -13,7 +14,7 @@ from xrxai.labelled.top import highest
 from xrxai.plot.grid import draw_image, hatch_ground, scale_bar
 from xrxai.plot.outlines import draw_edges
 from xrxai.plot.picture import Picture
-from xrxai.plot.reading import Map, coloured, picture_of, read_field
+from xrxai.plot.reading import Field, Map, coloured, picture_of, read_field
 from xrxai.plot.style import (
     Scale,
     canvas,
@@ -81,7 +82,7 @@ def overlay(
     """
     seen = view(explanation, target)
     field = read_field(seen)
-    picture = _scene(seen, cube, "overlay")
+    picture = _scene(seen, field, cube, "overlay")
     scaled = _lighter(scale(field.values, robust=robust, signed=field.signed))
     title = f"{field.what}, {scaled.note}" if scaled.note else field.what
     drawn = coloured(field, seen, scaled, title)
@@ -136,11 +137,11 @@ def top(
         and no cube was given.
     """
     choice(background, ("fade", "black"), "background")
-    if isinstance(q, bool) or not (isinstance(q, float | int) and 0 <= q < 1):
+    if isinstance(q, bool) or not (isinstance(q, Real) and 0 <= q < 1):
         raise OptionError(f"q={q!r} is not a number from 0 to below 1; type for example q=0.7.")
     seen = view(explanation, target)
     field = read_field(seen)
-    picture = _scene(seen, cube, "top")
+    picture = _scene(seen, field, cube, "top")
     absolute = field.signed and seen.dataset.attrs.get("method") != "xrai"
     kept = highest(np.abs(field.values) if absolute else field.values, 1.0 - q)
     valid = np.isfinite(field.values)
@@ -160,12 +161,18 @@ def top(
     return _on(ax, seen, picture, lambda panel: _draw_top(panel, made))
 
 
-def _scene(seen: View, cube: xr.DataArray | None, name: str) -> Picture:
+def _scene(seen: View, field: Field, cube: xr.DataArray | None, name: str) -> Picture:
     picture = picture_of(seen, cube)
     if picture is None:
         raise ResultError(
             "This explanation has no quick look 'rgb' (no bands near 660, 550 and 480 nm) to draw "
             f"on; pass the cube: plot.{name}(explanation, cube)."
+        )
+    theirs, own = picture.placed, field.placed
+    if (theirs.rows, theirs.columns) != (own.rows, own.columns):
+        raise ResultError(
+            f"The cube has {theirs.rows} × {theirs.columns} pixels and the explanation "
+            f"{own.rows} × {own.columns}: pass the cube that was explained."
         )
     return picture
 

@@ -75,7 +75,7 @@ METHOD_NAMES = {
 class Scale:
     """How values become colours: a colour map, two limits, which ends are clipped, a remark.
 
-    Where `magnitude` is True, |value| is drawn; where `divisor` says what it is, a multiple of it.
+    Where `magnitude` is True |value| is drawn, and where `divisor` is a name, divided by `per`.
     """
 
     cmap: Colormap
