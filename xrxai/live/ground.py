@@ -56,9 +56,15 @@ def frame(placed: Grid, title: str, *, first: bool = True, size: float = 1.0) ->
         "yaxis": "left" if first else "bare",
         "bgcolor": NAN_COLOUR,
         "title": title,
+        "hooks": [] if size == 1.0 else [_margins],
         "fontsize": FONTS,
         "backend": "bokeh",
     }
+
+
+def _margins(plot: Any, element: Any) -> None:
+    """Leave the same room above and below, as a hook: beside a longer title a map would be cut."""
+    plot.state.update(min_border_top=52, min_border_bottom=48)
 
 
 def image(
