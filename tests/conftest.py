@@ -47,6 +47,23 @@ def no_compute() -> Iterator[None]:
         yield
 
 
+class Watched:
+    """Numbers for `dask.array.from_array` that keep account of what is read of them."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values, self.shape, self.dtype = values, values.shape, values.dtype
+        self.ndim = values.ndim
+        self.reads: list[Any] = []
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        self.reads.append(index)
+        return self.values[index]
+
+    def count(self) -> int:
+        """Elements that were read, those that were read twice counted twice."""
+        return sum(self.values[index].size for index in self.reads)
+
+
 @pytest.fixture(scope="session")
 def hyperview_cube() -> xr.DataArray:
     """The real HYPERVIEW cube, where it is or can be fetched."""

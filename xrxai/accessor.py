@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import xarray as xr
 
-from xrxai import chain, cost, io, plot, prediction
+from xrxai import chain, cost, io, live, plot, prediction
 from xrxai.aggregation import aggregate
 from xrxai.attribution import (
     ablation,
@@ -115,6 +115,20 @@ class PlotAccessor:
     targets = method(plot.targets)
 
 
+class HvPlotAccessor:
+    """Show an explanation in a notebook or a browser, with hvPlot; its members return HoloViews."""
+
+    def __init__(self, obj: xr.Dataset) -> None:
+        self._obj = obj
+
+    rgb = method(live.rgb)
+    spatial = method(live.spatial)
+    spectral = method(live.spectral)
+    bars = method(live.bars)
+    bands = method(live.bands)
+    targets = method(live.targets)
+
+
 @xr.register_dataset_accessor("xai")
 class ExplanationAccessor:
     """Examine an explanation: plot, expand, group, average, write."""
@@ -134,6 +148,11 @@ class ExplanationAccessor:
     def plot(self) -> PlotAccessor:
         """Figures for a paper: ``.plot()``, ``.plot.spectral()``, ..."""
         return PlotAccessor(self._obj)
+
+    @property
+    def hvplot(self) -> HvPlotAccessor:
+        """The same to zoom and leaf through: ``.hvplot.spatial()``, ``.hvplot.bands()``, ..."""
+        return HvPlotAccessor(self._obj)
 
 
 def methods() -> list[str]:

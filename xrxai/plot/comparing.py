@@ -10,7 +10,7 @@ import xarray as xr
 
 from xrxai.errors import ResultError
 from xrxai.plot.bands import name_groups
-from xrxai.plot.multiples import draw_page, shared
+from xrxai.plot.multiples import Multiples, draw_page, shared
 from xrxai.plot.reading import picture_of, read_field
 from xrxai.plot.spectra import read_strips
 from xrxai.plot.strips import Strips, draw_strip, remark, said
@@ -65,9 +65,27 @@ def targets(
     """
     each = every_target(explanation)
     first = next(iter(each.values()))
-    along = first.kind in ("cube", "bands", "groups")
-    if along and (first.lead or not first.per_pixel):
+    if has_strips(first):
         return _strips(each, cube, groups, axes)
+    made, words = map_targets(explanation, cube, groups, robust=robust)
+    return draw_page(made, words, axes)
+
+
+def has_strips(seen: View) -> bool:
+    """Say whether targets are compared along the spectrum rather than in space."""
+    return seen.kind in ("cube", "bands", "groups") and bool(seen.lead or not seen.per_pixel)
+
+
+def map_targets(
+    explanation: xr.Dataset,
+    cube: xr.DataArray | None,
+    groups: Mapping[str, tuple[float, float]] | None,
+    *,
+    robust: bool,
+) -> tuple[Multiples, list[str]]:
+    """Compute the maps of all targets in one colour scale, and the line above them."""
+    each = every_target(explanation)
+    first = next(iter(each.values()))
     if groups is not None:
         raise ResultError(
             "groups= is for results along the spectrum; this explanation is drawn as maps, one "
@@ -81,7 +99,24 @@ def targets(
         for name, drawn in made.maps.items()
     }
     what = next(iter(fields.values())).what
-    return draw_page(replace(made, maps=maps), _words(first, explanation, what), axes)
+    return replace(made, maps=maps), _words(first, explanation, what)
+
+
+def strip_targets(
+    each: Mapping[str, View],
+    cube: xr.DataArray | None,
+    groups: Mapping[str, tuple[float, float]] | None,
+) -> dict[str, Strips]:
+    """Compute the strips of all targets; the scene is the same for all: it is read once."""
+    return {
+        name: read_strips(seen, None if k else cube, groups)
+        for k, (name, seen) in enumerate(each.items())
+    }
+
+
+def strip_name(name: str, read: Strips) -> str:
+    """Return the title of a target's strip."""
+    return _title(f"{name}{remark(read)}", read.seen)
 
 
 def _title(words: str, seen: View) -> str:
@@ -103,11 +138,7 @@ def _strips(
     groups: Mapping[str, tuple[float, float]] | None,
     axes: Axes | Sequence[Axes] | Mapping[str, Axes] | None,
 ) -> Figure:
-    # The scene is the same for all: read it once.
-    read = {
-        name: read_strips(seen, None if k else cube, groups)
-        for k, (name, seen) in enumerate(each.items())
-    }
+    read = strip_targets(each, cube, groups)
     top = next(iter(read.values()))
     scene = cube is not None and top.context is not None
     names = [*(["reflectance"] if scene else []), *read]
@@ -139,7 +170,7 @@ def _draw_strips(panels: Mapping[str, Axes], read: Mapping[str, Strips]) -> floa
         names = max(names, height)
         if name in read:
             ax.set_label(name)
-            ax.set_title(_title(f"{name}{remark(strips)}", strips.seen), pad=4 + height)
+            ax.set_title(strip_name(name, strips), pad=4 + height)
             if remark(strips) == "":
                 limits.append(ax.get_ylim())
             told = ax.get_legend()

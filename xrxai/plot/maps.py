@@ -69,7 +69,7 @@ def rgb(
     BandError
         If the cube has no band near one of the wavelengths.
     """
-    made = _picture_for(explanation_or_cube, cube, wavelengths, stretch)
+    made = picture_for(explanation_or_cube, cube, wavelengths, stretch)
     if ax is not None:
         with house_style():
             draw_picture(ax, made)
@@ -142,12 +142,13 @@ def spatial(
     return figure
 
 
-def _picture_for(
+def picture_for(
     source: xr.Dataset | xr.DataArray,
     cube: xr.DataArray | None,
     wavelengths: Sequence[float],
     stretch: Stretch,
 ) -> Picture:
+    """Return the picture of a cube, or of an explanation with or without its cube."""
     if isinstance(source, xr.DataArray):
         if cube is not None:
             raise OptionError("Two cubes were given; pass one, or an explanation and its cube.")

@@ -87,15 +87,15 @@ def bands(
         If the explanation is not per pixel and band, or has several samples or targets.
     """
     seen = view(explanation, target)
-    found = _places(seen, wavelengths)
+    found = places(seen, wavelengths)
     fields = _read(seen, list(found.values()))
     picture = None if cube is None else picture_of(seen, cube)
     made = shared(dict(zip(found, fields, strict=True)), seen, picture, robust=robust)
     return draw_page(made, head(seen), axes)
 
 
-def _places(seen: View, wavelengths: Sequence[float]) -> dict[str, int]:
-    """Return the title and the position along the feature dim of each wavelength."""
+def need_features(seen: View) -> None:
+    """Refuse results that are not per pixel and band, or per pixel and group."""
     if not (seen.per_pixel and seen.feature):
         what = f"per {seen.feature}" if seen.feature else "per pixel, not per band"
         other = ".spatial()" if seen.kind in ("map", "segments") else ".spectral()"
@@ -103,6 +103,11 @@ def _places(seen: View, wavelengths: Sequence[float]) -> dict[str, int]:
             f"{seen.dataset.attrs.get('method', 'This explanation')} has no values per pixel and "
             f"band (attribution is {what}). Plot {other} instead."
         )
+
+
+def places(seen: View, wavelengths: Sequence[float]) -> dict[str, int]:
+    """Return the title and the position along the feature dim of each wavelength."""
+    need_features(seen)
     try:
         asked = [float(w) for w in np.ravel(np.asarray(wavelengths, dtype=np.float64))]
     except (TypeError, ValueError):
