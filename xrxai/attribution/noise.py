@@ -241,7 +241,9 @@ def _smoothgrad(
             sigma = x[i].abs().mul_(sigma)
         return x[i].unsqueeze(1).addcmul(sigma.unsqueeze(1), drawn)
 
-    found = tensors.running.repeat(x, score, repeat, draw=draw, apply=apply, baseline=baseline)
+    found = tensors.running.repeat(
+        x, score, repeat, draw=draw, apply=apply, keep=keep, baseline=baseline
+    )
     return {**found, "prediction": prediction}
 
 

@@ -176,7 +176,11 @@ def hyper_noise_tunnel(
         baseline,
         n_steps,
         asked,
-        inputs={"part": part, "baseline": baselines.settle(case.place, baseline, case.valid)},
+        inputs={
+            "part": part,
+            "keep": case.valid,
+            "baseline": baselines.settle(case.place, baseline, case.valid),
+        },
         static={"on": on, "normalise": normalise, "antithetic": antithetic},
         options={
             "bands": names,
@@ -207,13 +211,14 @@ def _hyper_noise_tunnel(
     score: Score,
     *,
     part: Tensor,
+    keep: Tensor,
     baseline: Tensor,
     on: np.ndarray,
     normalise: str,
     antithetic: bool,
     repeat: Repeat,
 ) -> dict[str, Tensor]:
-    """part (1, band[, 1, 1]), on (m, g) -> attribution (n, target, *f)."""
+    """part (1, band, ...), keep (n or 1, 1, ...), on (m, g) -> attribution (n, target, *f)."""
     prediction = score.clean(x)
     table = x.new_tensor(tensors.perturb.with_always(on)).bool()[:, part[0]]
 
@@ -230,6 +235,7 @@ def _hyper_noise_tunnel(
         repeat,
         draw=draw,
         apply=apply,
+        keep=keep,
         baseline=baseline,
         weight=table.to(x.dtype) if normalise == "kept" else None,
         # The two of a pair are no independent draws; among the draws that kept a band they are.

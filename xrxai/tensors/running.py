@@ -55,13 +55,19 @@ class Running:
             squares.addcmul_(away.square_(), rest)
         self._count = self._counts[draw]
 
-    def unsure(self) -> Tensor:
-        """Root mean square of the errors over that of the means, for each (n, target)."""
+    def unsure(self, keep: Tensor) -> Tensor:
+        """Root mean square of the errors over that of the means, for each (n, target).
+
+        Of the pixels in keep (n or 1, 1, ...) alone.
+        """
         count = self._count
-        scale = ((count - 1).clamp(min=1) * count.clamp(min=1)).reciprocal()
-        scale = scale.expand(self._mean.shape[2:])
-        error = torch.einsum("nk...,...->nk", self._squares, scale)
-        return (error / self._mean.square().flatten(2).sum(2)).sqrt_().nan_to_num_(0.0)
+        scale = keep / ((count - 1).clamp(min=1) * count.clamp(min=1))
+        error = (self._squares * scale.unsqueeze(1)).flatten(2).sum(2)
+        return (
+            (error / (self._mean.square() * keep.unsqueeze(1)).flatten(2).sum(2))
+            .sqrt_()
+            .nan_to_num_(0.0)
+        )
 
     def part(self, rows: Tensor) -> Running:
         """Those of some samples, to go on with or to finish by themselves."""
@@ -108,6 +114,7 @@ def repeat(
     *,
     draw: Callable[[list[int]], Tensor],
     apply: Callable[[slice | Tensor, Tensor], Tensor],
+    keep: Tensor,
     baseline: Tensor | None,
     weight: Tensor | None = None,
     pairs: bool = False,
@@ -116,7 +123,8 @@ def repeat(
 
     draw(j) is what the draws j share, apply(i, that) the samples i under it (i, j, *f); weight
     (draw, *f) is 0 where a draw does not count. `pairs` of draws count as one. With a
-    tolerance, a sample goes on until all its targets are as sure as that.
+    tolerance, a sample goes on until all its targets are as sure as that, over the pixels in keep
+    (n or 1, 1, ...).
     """
     sizes, tolerance = how.rounds
     step = 2 if pairs else 1
@@ -135,7 +143,7 @@ def repeat(
     for start, stop in itertools.pairwise([0, *sizes]):
         push(seen, going if len(going) < len(x) else None, range(start, stop))
         used[going] = stop
-        enough = (seen.unsure() <= tolerance).all(1)
+        enough = (seen.unsure(rows_of(keep, going)) <= tolerance).all(1)
         done[going] = enough
         ended = torch.ones_like(enough) if stop == sizes[-1] else enough
         if bool(ended.any()):
