@@ -76,6 +76,8 @@ def context(place: Cube, valid: xr.DataArray) -> dict[str, xr.DataArray]:
     over = pixels or [str(d) for d in place.data.dims if d != place.band]
     some = _few(place, over)
     few = place.data.isel(some).where(valid.isel(some)).reset_coords(drop=True)
+    if not over:  # one spectrum: its spread is none
+        few, over = few.expand_dims("_alone"), ["_alone"]
     # In double precision the order of the pixels does not show.
     few = few.astype(np.float64).where(xr.DataArray(place.good_band, dims=place.band))
     if place.lazy:
