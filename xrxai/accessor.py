@@ -106,6 +106,9 @@ class PlotAccessor:
     spatial = method(plot.spatial)
     spectral = method(plot.spectral)
     bars = method(plot.bars)
+    # many explanations
+    beeswarm = method(plot.beeswarm)
+    agreement = method(plot.agreement)
 
 
 @xr.register_dataset_accessor("xai")

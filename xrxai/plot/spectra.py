@@ -43,7 +43,8 @@ def spectral(
     attribution. Per band it is a line (with the interquartile range over pixels), per group a
     step over the wavelengths of its bands with its confidence interval; the steps of a group in
     several pieces are joined by a dashed line. Along a `sample` dim every sample is a grey line
-    under their mean and its 95 % t-interval.
+    under their mean and its 95 % t-interval. An aggregate shows the interval that it holds, and
+    each of its classes as a line with a name and a legend.
 
     Parameters
     ----------
@@ -97,7 +98,7 @@ def read_strips(
     found = groups_of(seen, axis, groups)
     summary = per_feature(seen)
     context, label = None, ""
-    if not seen.lead:
+    if not seen.lead or summary.over == "classes":
         if "spectrum" in seen.dataset and set(seen.dataset["spectrum"].dims) == {
             "statistic",
             seen.band,

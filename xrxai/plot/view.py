@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["cube", "bands", "groups", "segments", "map"]
 
-# More pixels than this change neither a quartile nor a bootstrap that the eye could tell.
+# More pixels than this change neither a quartile nor an interval that the eye could tell.
 PIXELS_FOR_STATISTICS = 100_000
 # Twice what a full-width panel has at 300 dpi.
 PIXELS_PER_SIDE = 2000
@@ -72,7 +72,7 @@ def view(explanation: xr.Dataset, target: str | None = None) -> View:
             f"Expected an explanation, a Dataset with the variable 'attribution'; found {found}. "
             "Plot what a method such as xrxai.lime_spectral(cube, model) returned."
         )
-    dataset, name = _take_target(explanation, target)
+    dataset, name = take_target(explanation, target)
     names = {
         key: str(dataset.attrs.get(f"{key}_dim", key if key in dataset.dims else ""))
         for key in ("band", "y", "x")
@@ -97,7 +97,7 @@ def view(explanation: xr.Dataset, target: str | None = None) -> View:
     return View(dataset, name, kind, names["band"], names["y"], names["x"], lead)
 
 
-def _take_target(explanation: xr.Dataset, target: str | None) -> tuple[xr.Dataset, str]:
+def take_target(explanation: xr.Dataset, target: str | None) -> tuple[xr.Dataset, str]:
     """Select the one target that there is, or the one that was asked for."""
     if "target" not in explanation.coords and "target" not in explanation.dims:
         return explanation, "" if target is None else str(target)
@@ -201,14 +201,27 @@ def thin(array: xr.DataArray, y: str, x: str) -> tuple[xr.DataArray, int]:
     return array.isel({y: every, x: every}), step
 
 
-def pixels(seen: View) -> tuple[NDArray[np.float64], int]:
-    """Return the valid pixels' attributions (pixel, feature) and the step they were taken at."""
+def plane(seen: View) -> tuple[NDArray[np.float64], int]:
+    """Return every k-th pixel's attributions (row, column, feature), and k."""
     array = seen.attribution.transpose(seen.y, seen.x, seen.feature)
     step = stride((array.sizes[seen.y], array.sizes[seen.x]), PIXELS_FOR_STATISTICS)
     every = slice(None, None, step)
-    values = np.asarray(array.isel({seen.y: every, seen.x: every}).to_numpy(), dtype=np.float64)
-    values = values.reshape(-1, values.shape[-1])
-    return values[np.isfinite(values).any(axis=1)], step
+    return np.asarray(array.isel({seen.y: every, seen.x: every}).to_numpy(), np.float64), step
+
+
+def steps(seen: View) -> list[dict[str, Any]]:
+    """Return what an aggregate says was averaged, step by step; nothing of other explanations."""
+    try:
+        found = json.loads(str(seen.dataset.attrs.get("aggregated", "[]")))
+    except ValueError:
+        found = []
+    return [step for step in found if isinstance(step, dict)] if isinstance(found, list) else []
+
+
+def class_dim(seen: View) -> str:
+    """Return the leading dim that holds the classes of an aggregate, '' when there is none."""
+    names = [step.get("by") for step in steps(seen)]
+    return next((d for d in seen.lead if d in names), "")
 
 
 def is_signed(seen: View, drawn: NDArray[Any]) -> bool:
