@@ -25,7 +25,7 @@ from xrxai.plot.style import (
     unit_label,
     whole_figure,
 )
-from xrxai.plot.view import View, head, is_signed, one_sample, thin, view
+from xrxai.plot.view import View, head, is_signed, one_sample, summed, thin, view
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -214,11 +214,9 @@ def read_map(seen: View, *, segments: bool | xr.DataArray = True, robust: bool =
             keep = thin(inside.transpose(y, x), y, x)[0].to_numpy().astype(bool)
             values = np.where(keep, values, np.nan)
     elif seen.per_pixel:
-        array, step = thin(seen.attribution, y, x)
+        array, step = summed(seen)
         what = "Attribution"
         if seen.feature:
-            # One missing band (bad, or not explained) does not make the pixel missing.
-            array = array.sum(seen.feature, skipna=True, min_count=1)
             what = f"Attribution, sum over {'groups' if seen.kind == 'groups' else 'bands'}"
         values = np.asarray(array.transpose(y, x).to_numpy(), dtype=np.float64)
         weigh = values

@@ -50,8 +50,8 @@ def from_explanation(
     """Make the picture of the quick look `rgb` in an explanation; None when it has none."""
     if "rgb" not in dataset or not {y, x} <= set(dataset["rgb"].dims):
         return None
-    channels, step = thin(dataset["rgb"].transpose("channel", y, x), y, x)
-    colours = np.asarray(channels.to_numpy(), dtype=np.float64)
+    channels, step = thin(dataset["rgb"], y, x)
+    colours = np.asarray(channels.transpose("channel", y, x).to_numpy(), dtype=np.float64)
     valid = np.asarray(np.isfinite(colours).all(axis=0))
     said = str(dataset["rgb"].attrs.get("wavelengths", ""))
     return Picture(
