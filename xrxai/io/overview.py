@@ -226,9 +226,10 @@ def write(store: Path, arrays: Mapping[Copy, np.ndarray]) -> None:
             shape=values.shape,
             dtype=values.dtype,
             chunks=_chunks(copy, values),
-            dimension_names=copy.out,
+            # Every step has dims of its own, so that the group can be opened as a Dataset.
+            dimension_names=[f"{d}_{copy.step}" if d in (copy.y, copy.x) else d for d in copy.out],
             compressors=(ZstdCodec(level=0, checksum=True),),
-            attributes={"step": copy.step},
+            attributes={"step": copy.step, "dims": list(copy.out)},
             overwrite=True,
         )
         made[...] = values
@@ -282,7 +283,7 @@ def find(
         if d != summed:
             index[d] = slice(None) if d in (y, x, over) else part
     out = [d for d in index if not isinstance(index[d], int | np.integer)]
-    if list(index) != list(copy.metadata.dimension_names or ()):
+    if list(index) != copy.attrs["dims"]:
         return None
     values = np.asarray(copy[tuple(index.values())])
     return xr.DataArray(values, dims=out, attrs=array.attrs), int(copy.attrs["step"])
