@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -286,3 +289,32 @@ def test_what_is_no_table_of_one_sample() -> None:
     ):
         plot.agreement(several)
     plot.agreement(several.mean("sample", keep_attrs=True))
+
+
+# -------------------------------------------------------------------------------------- gallery
+
+
+@pytest.fixture
+def gallery(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "docs"))
+    return importlib.import_module("_gallery")
+
+
+def test_the_gallery_shows_every_figure(gallery: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert gallery.missing() == []
+    monkeypatch.setattr(gallery.PlotAccessor, "mosaic", lambda self: None, raising=False)
+    assert gallery.missing() == ["mosaic"]
+    with pytest.raises(RuntimeError, match=r"does not show \.xai\.plot\.mosaic; add an Entry"):
+        gallery.write_gallery(Path("gallery.md"), Path("gallery"))
+
+
+@pytest.mark.slow
+def test_the_gallery_is_drawn(gallery: Any, tmp_path: Path) -> None:
+    gallery.write_gallery(tmp_path / "gallery.md", tmp_path / "gallery")
+    page = (tmp_path / "gallery.md").read_text()
+    for entry in gallery.FIGURES:
+        assert entry.code in page
+        assert entry.read in page
+    shown = re.findall(r"\]\((gallery/.*\.png)\)", page)
+    assert len(shown) == len(gallery.FIGURES)
+    assert all((tmp_path / name).stat().st_size > 5000 for name in shown)
