@@ -33,8 +33,8 @@ extensions = [
 templates_path = ["_templates", sphinx_autosummary_accessors.templates_path]
 exclude_patterns = ["_templates", "**.ipynb_checkpoints"]
 
-# Drawn anew from a scene of a few thousand pixels, in 10 to 20 seconds. Before the API, for which the
-# accessors are laid open.
+# Drawn anew from a scene of a few thousand pixels, in 10 to 20 seconds. Before the API, for which
+# the accessors are laid open.
 write_gallery(HERE / "gallery.md", HERE / "gallery")
 
 # There is no second list of methods: the page is written from what the package offers.

@@ -88,11 +88,21 @@ def test_bars_of_an_aggregate() -> None:
     expected = np.stack([mean["ci_low"].values[0], mean["ci_high"].values[0]], axis=1)
     np.testing.assert_allclose(error_bars(ax, "x"), expected)
     assert ax.get_title(loc="left") == "Band groups (80 % CI)"
-    sums = field().xai.aggregate(("y", "x")).xai.plot.bars()
+    sums = field().xai.aggregate(("y", "x")).xai.plot.bars(groups={"Two": (590, 650)})
     assert error_bars(sums, "x").size == 0
     assert sums.get_title(loc="left").replace("\n", " ") == (
         "Band groups, sum over bands (no CI of sums)"
     )
+
+
+def test_a_group_of_one_band_has_the_interval_of_its_band() -> None:
+    mean = field().xai.aggregate(("y", "x"))
+    nm = mean["wavelength"].values
+    ax = plot.bars(mean, groups={"One": (470, 500), "Two": (590, 650)})
+    assert ((nm >= 590) & (nm < 650)).sum() == 2
+    ends = [float(mean[end][0, 0]) for end in ("ci_low", "ci_high")]
+    np.testing.assert_allclose(error_bars(ax, "x"), [ends])
+    assert "blocks of pixels, where a group is one band)" in ax.get_title(loc="left")
 
 
 def test_classes_are_lines_with_their_intervals_names_and_a_legend() -> None:

@@ -58,8 +58,8 @@ def bars(
     The colour of a bar is its sign, the colour of a name is the group's. The interval is the
     surrogate's confidence interval, over samples a t-interval, and for values per pixel that of
     the mean by blocks of pixels, because neighbours are alike; the title says which. An aggregate
-    shows the interval that it holds, and its classes as bars side by side. Bands that are summed
-    over a group have no interval there: it does not follow from those of the bands.
+    shows the interval that it holds, and its classes as bars side by side. The sum of
+    several of its bands has no interval: it does not follow from those of the bands.
 
     Parameters
     ----------

@@ -100,16 +100,19 @@ def per_group(seen: View, groups: list[Group]) -> Summary:
 
 def _plain(seen: View, member: Floats | None = None) -> Summary:
     value = _numbers(seen.attribution.transpose(seen.feature))
-    known = "ci_low" in seen.dataset and "ci_high" in seen.dataset
+    total = value if member is None else _sum(value[None], member)[0]
     count = (int(seen.dataset["count"].max()),) if steps(seen) and "count" in seen.dataset else ()
+    if "ci_low" not in seen.dataset or "ci_high" not in seen.dataset:
+        return Summary(total, None, None, "", None, "", "", known=count)
+    low, high = (_numbers(seen.dataset[n].transpose(seen.feature)) for n in ("ci_low", "ci_high"))
+    said = _stored(seen)
     if member is not None:
         # Bands are correlated: their intervals do not tell that of a sum.
-        said = "no CI of sums" if known else ""
-        return Summary(_sum(value[None], member)[0], None, None, said, None, "", "", known=count)
-    if not known:
-        return Summary(value, None, None, "", None, "", "", known=count)
-    low, high = (_numbers(seen.dataset[n].transpose(seen.feature)) for n in ("ci_low", "ci_high"))
-    return Summary(value, low, high, _stored(seen), None, "", "", known=count)
+        several = member.sum(axis=0) > 1
+        low, high = (np.where(several, np.nan, _sum(v[None], member)[0]) for v in (low, high))
+        if several.any():
+            said = "no CI of sums" if several.all() else f"{said}, where a group is one band"
+    return Summary(total, low, high, said, None, "", "", known=count)
 
 
 def _stored(seen: View) -> str:
