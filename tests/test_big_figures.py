@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import dask
 import dask.array as da
 import matplotlib
 import numpy as np
@@ -20,6 +21,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from tests import plot_cases as cases
+from tests import test_store
 from tests.test_plot import by_gid, error_bars, panel
 from xrxai import plot
 from xrxai.io import open_explanation, overview, to_zarr
@@ -129,6 +131,37 @@ def test_the_copies_are_the_pixels_that_a_figure_would_take(tmp_path: Path, way:
     np.testing.assert_allclose(summed(ours)[0], summed(plain)[0], rtol=1e-5)
     assert not (path / overview.GROUP / "parts").exists()
     xr.testing.assert_identical(open_explanation(path).load(), made.compute())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("case", "scheduler"), [*((c, "threads") for c in test_store.CASES), ("time", "processes")]
+)
+def test_copies_of_every_layout(
+    tmp_path: Path, case: str, scheduler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overview, "LARGE", 0)
+    monkeypatch.setattr(overview, "PIXELS_PER_SIDE", 4)
+    monkeypatch.setattr(overview, "PIXELS_FOR_STATISTICS", 9)
+    why = test_store.CASES[case]()
+    with dask.config.set(scheduler=scheduler):
+        path = to_zarr(why, tmp_path / "why.zarr", progress=False)
+    opened, whole = open_explanation(path), why.compute()
+    main = whole["attribution"]
+    over = next((d for d in ("band", "group") if d in main.dims), "")
+    found = 0
+    for what, sums in (("map", True), ("pixels", False)):
+        copy = overview.find(opened["attribution"], "y", "x", what, over)  # type: ignore[arg-type]
+        if copy is None:
+            continue
+        found += 1
+        every = slice(None, None, copy[1])
+        expected = main.isel(y=every, x=every)
+        if sums and over:
+            expected = expected.sum(over, min_count=1)
+        np.testing.assert_allclose(copy[0], expected, rtol=1e-5)
+    # Tiles that cut the bands hold parts of sums; samples are maps of their own; chips have none.
+    assert found == {"chips alone": 0, "bands apart": 1}.get(case, 2)
 
 
 @pytest.mark.usefixtures("small")

@@ -251,6 +251,37 @@ def test_what_a_beeswarm_cannot_show() -> None:
     assert not plt.get_fignums()
 
 
+@pytest.mark.parametrize("wrong", [[], 700, "red", ["red"], None])
+def test_what_are_no_wavelengths(wrong: Any) -> None:
+    many = cases.samples(field())
+    if wrong is None:
+        assert len(plot.beeswarm(many, wavelengths=wrong).get_yticks()) == 5
+        return
+    with raises_exactly(
+        OptionError,
+        f"wavelengths={wrong!r} are no wavelengths; type some in nm, such as "
+        "wavelengths=[680, 750].",
+    ):
+        plot.beeswarm(many, wavelengths=wrong)
+
+
+def test_lazy_ones_give_the_same_and_samples_without_values_have_no_dots() -> None:
+    many = combined()
+    many["attribution"][:, 2] = np.nan
+    for draw in (plot.beeswarm, plot.bars):
+        axes = [draw(ds, target="K") for ds in (many, many.chunk(sample=2))]
+        dots = [np.concatenate([c.get_offsets() for c in by_gid(a, "samples")
+                                if hasattr(c, "get_offsets")] or [[]]) for a in axes]  # fmt: skip
+        np.testing.assert_allclose(*dots)
+        assert draw is plot.bars or len(dots[0]) == 5 * 5
+    classes = field().xai.aggregate(("y", "x"), by=crops())
+    lines = [
+        panel(ds.xai.plot.spectral(), "spectrum").lines[0].get_ydata()
+        for ds in (classes, field().chunk(y=5).xai.aggregate(("y", "x"), by=crops()))
+    ]
+    np.testing.assert_allclose(*lines, rtol=1e-6)
+
+
 # ------------------------------------------------------------------------------------ agreement
 
 

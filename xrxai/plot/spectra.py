@@ -9,7 +9,6 @@ import numpy as np
 import xarray as xr
 
 from xrxai.errors import OptionError, ResultError
-from xrxai.io.overview import PIXELS_FOR_STATISTICS
 from xrxai.labelled.cube import locate
 from xrxai.plot.bands import Axis, groups_of, spectral_axis
 from xrxai.plot.strips import Strips, draw_strips
@@ -22,7 +21,7 @@ from xrxai.plot.style import (
     whole_figure,
 )
 from xrxai.plot.summary import per_feature
-from xrxai.plot.view import View, head, view
+from xrxai.plot.view import PIXELS_FOR_STATISTICS, View, head, view
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -171,7 +171,16 @@ def _rows(
             "wavelengths= asks for bands, and this explanation has one value per band group; drop "
             "it, and the rows are its groups."
         )
-    return [_nearest(axis, float(nm)) for nm in wavelengths]
+    try:
+        asked = [float(nm) for nm in wavelengths]
+    except (TypeError, ValueError):
+        asked = []
+    if not asked:
+        raise OptionError(
+            f"wavelengths={wavelengths!r} are no wavelengths; type some in nm, such as "
+            "wavelengths=[680, 750]."
+        )
+    return [_nearest(axis, nm) for nm in asked]
 
 
 def _nearest(axis: Axis, nm: float) -> Group:

@@ -12,13 +12,16 @@ import xarray as xr
 
 from xrxai.errors import ResultError, TargetError, note
 from xrxai.io import overview
-from xrxai.io.overview import LARGE, PIXELS_FOR_STATISTICS, PIXELS_PER_SIDE
 from xrxai.plot.style import method_name, unit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Kind = Literal["cube", "bands", "groups", "segments", "map"]
+
+PIXELS_FOR_STATISTICS = overview.PIXELS_FOR_STATISTICS
+PIXELS_PER_SIDE = overview.PIXELS_PER_SIDE
+LARGE = overview.LARGE
 
 
 @dataclass(frozen=True)
