@@ -92,7 +92,8 @@ targets = ["nitrogen", "moisture"]
 pixel = xrxai.Model(Planted(), takes="spectrum", targets=targets)
 field = xrxai.Model(Mean(), takes="patch", targets=targets)
 
-why = cube.xai.integrated_gradients(pixel, baseline="mean", n_steps=16)
+bare = xr.DataArray(soil.astype("float32"), dims="band")  # what pixels are compared with
+why = cube.xai.integrated_gradients(pixel, baseline=bare, n_steps=16)
 groups = {"Blue": (480, 520), "Green": (520, 600), "Red": (630, 690),
           "Red edge": (690, 785), "NIR": (785, 1001)}
 lime = cube.xai.lime_spectral(field, bands=groups, n_samples=60)
@@ -111,7 +112,7 @@ FIGURES = [
     Entry(
         "overview",
         "Overview",
-        'why.xai.plot(cube, target="moisture")',
+        'why.xai.plot(cube, target="nitrogen")',
         "Where, at which wavelengths, how sure: every panel that applies, on one page. With the "
         "cube, pixels that were measured but not explained are pale.",
     ),
@@ -125,8 +126,8 @@ FIGURES = [
     Entry(
         "spatial",
         "Map of values per pixel",
-        'why.xai.plot.spatial(target="moisture")',
-        "Red raises the answer above that of the mean spectrum, blue lowers it. Limits are the "
+        'why.xai.plot.spatial(target="nitrogen")',
+        "Red raises the answer above that of bare soil, blue lowers it. Limits are the "
         "98th percentile; an arrow of the colour bar says that some pixels lie beyond.",
     ),
     Entry(
@@ -139,7 +140,7 @@ FIGURES = [
     Entry(
         "spectral",
         "Along the spectrum, per pixel and band",
-        'why.xai.plot.spectral(target="moisture")',
+        'why.xai.plot.spectral(target="nitrogen")',
         "The line is the mean over pixels, the grey band is where the middle half of them lies: "
         "how pixels differ, not how sure the mean is.",
     ),
