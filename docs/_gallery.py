@@ -245,7 +245,7 @@ def draw(folder: Path) -> list[Path]:
             made = run(entry.code, names)
             figure = getattr(made, "figure", made)
             paths.append(folder / f"{number:02d}-{entry.member}.png")
-            figure.savefig(paths[-1], dpi=100)
+            figure.savefig(paths[-1], dpi=130)
             plt.close("all")
     return paths
 
