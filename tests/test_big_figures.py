@@ -232,11 +232,22 @@ def test_a_store_without_copies_is_drawn_and_what_it_costs_is_said(
         )
     assert str(said[-1].message) == (
         "This figure reads 0.0 GB of 'attribution' to show one pixel in 9: chunks are read whole. "
-        "A store that .xai.to_zarr() wrote keeps coarse copies; plot xrxai.open_explanation(path), "
-        "without chunks= and before it is cropped."
+        "An explanation that .xai.to_zarr() wrote has coarse copies beside it; plot "
+        "xrxai.open_explanation(path), without chunks= and before it is cropped."
     )
     expected = why["attribution"].isel(target=0, y=slice(None, None, 3), x=slice(None, None, 3))
     np.testing.assert_allclose(image.get_array(), expected.sum("band", min_count=1), rtol=1e-5)
+
+
+def test_a_picture_of_a_lazy_cube_counts_its_three_bands_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = cases.cube(shape=(40, 52), wavelength=NM).chunk(y=8)
+    monkeypatch.setattr("xrxai.plot.view.LARGE", 3 * 40 * 52 * 4)
+    plot.rgb(source)
+    monkeypatch.setattr("xrxai.plot.view.LARGE", 3 * 40 * 52 * 4 - 1)
+    with pytest.warns(UserWarning, match=r"reads 0\.0 GB of the cube\. An"):
+        plot.rgb(source)
 
 
 def test_many_targets_have_coarser_copies() -> None:

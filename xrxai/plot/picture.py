@@ -87,12 +87,11 @@ def from_cube(
     valid_source = found.valid().squeeze(list(found.lead))
     data = cube.squeeze(list(found.lead))
     positions, says = _bands(data, found.band, found.wavelength, found.good_band, wavelengths)
-    small, step = thin(data, found.y, found.x)
+    used = np.unique(np.concatenate(positions))
+    small, step = thin(data.isel({found.band: used}), found.y, found.x)
+    small = small.transpose(found.band, found.y, found.x)
     colours = np.stack(
-        [
-            _mean(small.isel({found.band: p}).transpose(found.band, found.y, found.x), cube.attrs)
-            for p in positions
-        ]
+        [_mean(small.isel({found.band: np.searchsorted(used, p)}), cube.attrs) for p in positions]
     )
     valid = valid_source.transpose(found.y, found.x)
     if dataset is not None and "valid" in dataset:

@@ -231,10 +231,12 @@ def _tell(array: xr.DataArray, y: str, x: str, step: int) -> None:
     for d in (y, x):
         read *= min(1.0, max(chunks.get(d, array.sizes[d]), 1) / step)
     if read > LARGE:
+        what = repr(str(array.name)) if array.name else "the cube"
+        part = f" to show one pixel in {step * step}: chunks are read whole" if step > 1 else ""
         note(
-            f"This figure reads {read / 1e9:.1f} GB of {str(array.name)!r} to show one pixel in "
-            f"{step * step}: chunks are read whole. A store that .xai.to_zarr() wrote keeps coarse "
-            "copies; plot xrxai.open_explanation(path), without chunks= and before it is cropped."
+            f"This figure reads {read / 1e9:.1f} GB of {what}{part}. An explanation that "
+            ".xai.to_zarr() wrote has coarse copies beside it; plot xrxai.open_explanation(path), "
+            "without chunks= and before it is cropped."
         )
 
 
