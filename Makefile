@@ -92,7 +92,7 @@ constraints:
 	@git --no-pager diff --stat constraints.txt
 
 clean:
-	rm -rf build dist docs/api.rst docs/generated docs/notebooks
+	rm -rf build dist docs/api.rst docs/generated docs/gallery docs/gallery.md docs/notebooks
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 

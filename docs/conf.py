@@ -1,4 +1,4 @@
-"""Sphinx configuration; also writes api.rst and brings in the notebooks."""
+"""Sphinx configuration; also writes api.rst and the gallery, and brings in the notebooks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import xrxai
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from _pages import bring_notebooks, write_api  # noqa: E402  (it lies beside this file)
+from _gallery import write_gallery  # noqa: E402  (it lies beside this file)
+from _pages import bring_notebooks, write_api  # noqa: E402
 
 project = "xrxai"
 author = "the xrxai developers"
@@ -32,6 +33,10 @@ extensions = [
 templates_path = ["_templates", sphinx_autosummary_accessors.templates_path]
 exclude_patterns = ["_templates", "**.ipynb_checkpoints"]
 
+# Drawn anew from a scene of a few thousand pixels, in 10 to 20 seconds. Before the API, for which
+# the accessors are laid open.
+write_gallery(HERE / "gallery.md", HERE / "gallery")
+
 # There is no second list of methods: the page is written from what the package offers.
 write_api(HERE / "api.rst")
 autosummary_generate = True
@@ -39,7 +44,7 @@ autodoc_typehints = "none"  # numpydoc's parameter lists say types in words: dim
 numpydoc_show_class_members = False  # api.rst lists the members that are public
 
 # `make notebooks` runs them and leaves the executed copies in build/; without it the docs show the
-# cells alone. The documentation build itself never runs a model.
+# cells alone. The documentation build does not run them.
 nb_execution_mode = "off"
 myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 3

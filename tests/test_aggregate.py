@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import dask
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import xarray as xr
@@ -528,4 +529,5 @@ def test_the_page_runs():
         exec(compile(block, "global.md", "exec"), names)
         for line, dims in re.findall(r"^(.+)\.dims  # (\(.*\))$", block, re.MULTILINE):
             assert repr(eval(line, names).dims) == dims
+    plt.close("all")
     assert (names["longer"].block_length == 8).all()

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pytest
 
 import xrxai
@@ -41,6 +42,7 @@ def test_the_page_runs(tmp_path: Path, monkeypatch: Any):
         exec(compile(block, str(PAGE), "exec"), names)
         for line, dims in re.findall(r"^(.+)\.dims  # (\(.*\))$", block, re.MULTILINE):
             assert repr(eval(line, names).dims) == dims
+    plt.close("all")
     assert (names["why"].attrs["halo"], names["why"].attrs["halo_exact"]) == (4, 1)
     assert names["segmenter"].receptive_field().radius == 2
     assert names["cost"].evaluations > 0

@@ -113,6 +113,9 @@ class PlotAccessor:
     overlay = method(plot.overlay)
     top = method(plot.top)
     targets = method(plot.targets)
+    # many explanations
+    beeswarm = method(plot.beeswarm)
+    agreement = method(plot.agreement)
 
 
 class HvPlotAccessor:

@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from xrxai.io import overview
 from xrxai.io.layout import Layout, Position
+from xrxai.io.overview import Copy
 
 GROUP = "xrxai_tiles"
 _HEAD = "zarr.json"
@@ -38,6 +40,7 @@ class Record:
     run: Mapping[str, str]
     layout: Layout
     complete: bool
+    copies: tuple[Copy, ...] = ()
 
     @property
     def done_shape(self) -> tuple[int, ...]:
@@ -60,7 +63,7 @@ class Record:
 
     def damaged(self, done: np.ndarray) -> list[Position]:
         """Done tiles whose files do not have the size that they had."""
-        _, arrays = _opened(str(self.path), self.stamp)
+        _, _, arrays = _opened(str(self.path), self.stamp)
         return [
             at
             for at, number in zip(self.layout.positions(), done.ravel().tolist(), strict=True)
@@ -68,11 +71,16 @@ class Record:
         ]
 
 
-def create(path: Path, run: Mapping[str, str], layout: Layout) -> None:
+def create(path: Path, run: Mapping[str, str], layout: Layout, copies: Sequence[Copy]) -> None:
     """Add an empty record to a store."""
     import zarr
 
-    about = {"stamp": uuid.uuid4().hex, "run": dict(run), "layout": layout.to_json()}
+    about = {
+        "stamp": uuid.uuid4().hex,
+        "run": dict(run),
+        "layout": layout.to_json(),
+        "copies": overview.to_json(copies),
+    }
     group = zarr.open_group(path, mode="r+").create_group(GROUP, attributes=about)
     shape = layout.shape or (1,)
     group.create_array(
@@ -93,9 +101,10 @@ def read(path: Path) -> Record | None:
             about["run"],
             Layout.from_json(about["layout"]),
             attrs.get("complete") == 1,
+            tuple(overview.from_json(about.get("copies", []))),
         )
         # Not from the cache: what was right a while ago may be damaged now.
-        _, arrays = _open(str(path), record.stamp)
+        _, _, arrays = _open(str(path), record.stamp)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Unreadable(f"{type(error).__name__}: {error}") from error
     shapes = {name: tuple(array.shape) for name, array in arrays.items() if name != "done"}
@@ -123,9 +132,10 @@ def sweep(path: Path) -> None:
 def commit(path: str, stamp: str, at: Position, *blocks: Any) -> None:
     """Write the blocks of a tile, then that it is done."""
     try:
-        layout, arrays = _opened(path, stamp)
+        layout, copies, arrays = _opened(path, stamp)
         for name, block in zip(layout.writes(at), blocks, strict=True):
             arrays[name][layout.region(name, at)] = np.asarray(block)
+        overview.put_aside(Path(path), copies, layout, at, blocks)
         arrays["done"][at or (0,)] = 1 + _weight(path, layout, arrays, at)
     except OSError as error:
         raise NotWritten(error.errno, error.strerror or str(error)) from error
@@ -140,8 +150,8 @@ def write_whole(path: Path, values: Mapping[str, Any]) -> None:
         group[name][...] = np.asarray(value)  # type: ignore[index]
 
 
-def _open(path: str, stamp: str) -> tuple[Layout, dict[str, Any]]:
-    """Layout and arrays of a store; the stamp tells it from another of its name."""
+def _open(path: str, stamp: str) -> tuple[Layout, list[Copy], dict[str, Any]]:
+    """Layout, copies and arrays of a store; the stamp tells it from another of its name."""
     import zarr
 
     group = zarr.open_group(path, mode="r+", use_consolidated=False)
@@ -150,7 +160,8 @@ def _open(path: str, stamp: str) -> tuple[Layout, dict[str, Any]]:
         raise FileNotFoundError(2, "the store was replaced while it was written", path)
     layout = Layout.from_json(record.attrs["layout"])  # type: ignore[arg-type]
     arrays = {name: group[name] for name in layout.axes}
-    return layout, {**arrays, "done": record["done"]}  # type: ignore[index]
+    copies = overview.from_json(record.attrs.get("copies", []))  # type: ignore[arg-type]
+    return layout, copies, {**arrays, "done": record["done"]}  # type: ignore[index]
 
 
 _opened = functools.lru_cache(maxsize=8)(_open)  # once per process, not once per tile

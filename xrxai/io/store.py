@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 
 from xrxai.errors import DataError, ResultError, note
+from xrxai.io import overview
 from xrxai.io.bar import counting
 from xrxai.io.layout import Layout, lay_out
 from xrxai.io.lock import held
@@ -70,6 +71,9 @@ def to_zarr(
     With `overwrite` the new store grows beside the old one, under a hidden name, and the same call
     finishes it after a kill. A store of the same run that is not complete is finished instead.
 
+    Beside a large explanation lie coarse copies of what figures show, such as the sum over bands of
+    every k-th pixel; figures of the opened store read these.
+
     Lazy variables without the dims that the tiles cut, such as the mean spectrum of all pixels, are
     computed in a pass of their own after the last tile.
     """
@@ -94,6 +98,7 @@ def _at_once(ds: xr.Dataset, target: Path) -> None:
     try:
         with _told(target):
             _write(ds, part, compute=True)
+            _overview(ds, part, overview.copies_of(ds))
             _move(part, target)
     finally:
         _remove(part)
@@ -141,6 +146,7 @@ def _by_tiles(ds: xr.Dataset, target: Path, overwrite: bool, progress: bool) -> 
         values = compute(*rest.values())
         with _told(target):
             write_whole(place, dict(zip(rest, values, strict=True)))
+            overview.join(place, record.copies, record.layout)
             mark(place, 1)
     if place != target:
         with _told(target):
@@ -176,13 +182,22 @@ def _created(
         template = ds.assign_coords(coords)
         template = template.assign({n: v for n, v in empty.items() if n not in coords})
         _write(_checked(template.assign_attrs(complete=0)), part, compute=False)
-        create(part, run, layout)
+        # What tiles do not write is here already; a sum over bands in pieces is left out.
+        copies = [c for c in overview.copies_of(ds) if c.over not in layout.tiles]
+        create(part, run, layout, [c for c in copies if c.source in cut])
+        _overview(ds, part, [c for c in copies if ds.variables[c.source].chunks is None])
         os.rename(part, place)
     finally:
         _remove(part)
     record = read(place)
     assert record is not None
     return record
+
+
+def _overview(ds: xr.Dataset, place: Path, copies: Sequence[overview.Copy]) -> None:
+    """Write the copies of variables that are in memory."""
+    if copies:
+        overview.write(place, {c: c.taken(ds.variables[c.source].values, {}) for c in copies})
 
 
 def _existing(target: Path, run: Mapping[str, str], overwrite: bool) -> tuple[Path, Record | None]:

@@ -68,7 +68,8 @@ def open_explanation(
         The netCDF file or the Zarr folder.
     chunks : int, "auto" or dict, optional
         As in xarray: the variables become dask arrays; ``{}`` takes the chunks of the store. By
-        default values are read when they are first used.
+        default values are read when they are first used, and figures of a large store read the
+        coarse copies beside it.
     partial : bool
         True opens a store that to_zarr has not finished: numbers of tiles that are not there are
         NaN or 0, and the attribute ``tiles`` says how many are there.

@@ -12,7 +12,7 @@ import xarray as xr
 from xrxai.errors import BandError
 from xrxai.live.board import lines, tools
 from xrxai.live.ground import LARGER, WIDEST, image
-from xrxai.plot.bands import spectral_axis
+from xrxai.plot.axis import spectral_axis
 from xrxai.plot.grid import grid
 from xrxai.plot.multiples import need_features, places
 from xrxai.plot.reading import Field, coloured

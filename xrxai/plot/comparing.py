@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import xarray as xr
 
 from xrxai.errors import ResultError
-from xrxai.plot.bands import name_groups
+from xrxai.plot.axis import name_groups
 from xrxai.plot.multiples import Multiples, draw_page, shared
 from xrxai.plot.reading import picture_of, read_field
 from xrxai.plot.spectra import read_strips

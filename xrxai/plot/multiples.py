@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from xrxai.errors import BandError, OptionError, ResultError
-from xrxai.plot.bands import Axis, spectral_axis
+from xrxai.plot.axis import Axis, spectral_axis
 from xrxai.plot.grid import grid
 from xrxai.plot.maps import draw_map, draw_picture
 from xrxai.plot.picture import Picture

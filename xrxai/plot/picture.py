@@ -50,8 +50,8 @@ def from_explanation(
     """Make the picture of the quick look `rgb` in an explanation; None when it has none."""
     if "rgb" not in dataset or not {y, x} <= set(dataset["rgb"].dims):
         return None
-    channels, step = thin(dataset["rgb"].transpose("channel", y, x), y, x)
-    colours = np.asarray(channels.to_numpy(), dtype=np.float64)
+    channels, step = thin(dataset["rgb"], y, x)
+    colours = np.asarray(channels.transpose("channel", y, x).to_numpy(), dtype=np.float64)
     valid = np.asarray(np.isfinite(colours).all(axis=0))
     said = str(dataset["rgb"].attrs.get("wavelengths", ""))
     return Picture(
@@ -87,12 +87,11 @@ def from_cube(
     valid_source = found.valid().squeeze(list(found.lead))
     data = cube.squeeze(list(found.lead))
     positions, says = _bands(data, found.band, found.wavelength, found.good_band, wavelengths)
-    small, step = thin(data, found.y, found.x)
+    used = np.unique(np.concatenate(positions))
+    small, step = thin(data.isel({found.band: used}), found.y, found.x)
+    small = small.transpose(found.band, found.y, found.x)
     colours = np.stack(
-        [
-            _mean(small.isel({found.band: p}).transpose(found.band, found.y, found.x), cube.attrs)
-            for p in positions
-        ]
+        [_mean(small.isel({found.band: np.searchsorted(used, p)}), cube.attrs) for p in positions]
     )
     valid = valid_source.transpose(found.y, found.x)
     if dataset is not None and "valid" in dataset:

@@ -10,7 +10,8 @@ import numpy as np
 import xarray as xr
 
 from xrxai.errors import ResultError, choice
-from xrxai.plot.bands import groups_of, spectral_axis
+from xrxai.plot.axis import groups_of, spectral_axis
+from xrxai.plot.classed import draw_class_bars
 from xrxai.plot.style import (
     LINE_COLOUR,
     canvas,
@@ -55,8 +56,10 @@ def bars(
     """Draw the contribution of each band group as a bar with its 95 % interval.
 
     The colour of a bar is its sign, the colour of a name is the group's. The interval is the
-    surrogate's confidence interval, over samples a t-interval, and for values per pixel the
-    spread of the mean when pixels are drawn anew (200 times).
+    surrogate's confidence interval, over samples a t-interval, and for values per pixel that of
+    the mean by blocks of pixels, because neighbours are alike; the title says which. An aggregate
+    shows the interval that it holds, and its classes as bars side by side. The sum of
+    several of its bands has no interval: it does not follow from those of the bands.
 
     Parameters
     ----------
@@ -113,8 +116,7 @@ def read_bars(
     if seen.kind == "segments":
         summary = per_group(seen, [])
         names = [str(i) for i in seen.dataset["segment"].to_numpy()]
-        strength = np.nan_to_num(np.abs(summary.value))
-        shown = np.sort(np.argsort(-strength, kind="stable")[:MOST_BARS])
+        shown = np.sort(np.argsort(-summary.strength, kind="stable")[:MOST_BARS])
         few = "" if len(names) <= MOST_BARS else f", {MOST_BARS} strongest of {len(names)}"
         title = f"Segments{few}"
         colours, ylabel = ["black"] * len(names), "segment"
@@ -139,7 +141,8 @@ def read_bars(
         shown = np.argsort(centre, kind="stable")
         title = "Band groups" if seen.kind == "groups" else "Band groups, sum over bands"
     if sort == "value":
-        high_first = np.argsort(-np.nan_to_num(summary.value[shown], nan=-np.inf), kind="stable")
+        value = summary.value if summary.over != "classes" else summary.value.sum(axis=0)
+        high_first = np.argsort(-np.nan_to_num(value[shown], nan=-np.inf), kind="stable")
         shown = shown[high_first]
     says = [s for s in (summary.interval, _dots(summary)) if s]
     note = f"({'; '.join(says)})" if says else ""
@@ -155,8 +158,16 @@ def _dots(summary: Summary) -> str:
 def draw_bars(ax: Axes, made: Bars) -> None:
     """Draw the bars, their intervals and, for few samples, a dot each."""
     ax.set_label("groups")
-    positive, negative = sign_colours()
     at = np.arange(len(made.shown))
+    if made.summary.over == "classes":
+        draw_class_bars(ax, made.summary, made.shown)
+    else:
+        _draw_signed(ax, made, at)
+    _dress(ax, made, at)
+
+
+def _draw_signed(ax: Axes, made: Bars, at: NDArray[np.intp]) -> None:
+    positive, negative = sign_colours()
     value = made.summary.value[made.shown]
     ax.barh(
         at,
@@ -195,13 +206,16 @@ def draw_bars(ax: Axes, made: Bars) -> None:
                 zorder=3,
                 gid="samples",
             )
+
+
+def _dress(ax: Axes, made: Bars, at: NDArray[np.intp]) -> None:
     ax.axvline(0.0, color="black", linewidth=0.8, zorder=2.5)
     ax.set_yticks(at, [made.names[k] for k in made.shown])
     # Not get_yticklabels: inner axes that share y have none.
     for tick, k in zip(ax.yaxis.get_major_ticks(), made.shown, strict=True):
         tick.label1.set_color(made.colours[k])
     ax.set_ylim(len(at) - 0.5, -0.5)
-    if not np.nan_to_num(value).any() and samples is None:
+    if not made.summary.strength[made.shown].any() and made.summary.samples is None:
         ax.set_xlim(-1.0, 1.0)
     ax.margins(x=0.08)
     ax.tick_params(labelsize=8)

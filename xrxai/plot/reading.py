@@ -12,7 +12,7 @@ from xrxai.errors import OptionError, ResultError
 from xrxai.plot.grid import Grid, grid
 from xrxai.plot.picture import Picture, from_cube, from_explanation
 from xrxai.plot.style import MapKind, Scale, scale
-from xrxai.plot.view import View, is_signed, one_sample, thin
+from xrxai.plot.view import View, is_signed, one_sample, summed, thin
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -98,11 +98,9 @@ def read_field(seen: View, *, segments: bool | xr.DataArray = True) -> Field:
             keep = thin(inside.transpose(y, x), y, x)[0].to_numpy().astype(bool)
             values = np.where(keep, values, np.nan)
     elif seen.per_pixel:
-        array, step = thin(seen.attribution, y, x)
+        array, step = summed(seen)
         what = "Attribution"
         if seen.feature:
-            # One missing band (bad, or not explained) does not make the pixel missing.
-            array = array.sum(seen.feature, skipna=True, min_count=1)
             what = f"Attribution, sum over {'groups' if seen.kind == 'groups' else 'bands'}"
         values = np.asarray(array.transpose(y, x).to_numpy(), dtype=np.float64)
         weigh = values

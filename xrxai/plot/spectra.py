@@ -10,7 +10,7 @@ import xarray as xr
 
 from xrxai.errors import OptionError, ResultError
 from xrxai.labelled.cube import locate
-from xrxai.plot.bands import Axis, groups_of, spectral_axis
+from xrxai.plot.axis import Axis, groups_of, spectral_axis
 from xrxai.plot.strips import Strips, draw_strips
 from xrxai.plot.style import (
     canvas,
@@ -43,7 +43,8 @@ def spectral(
     attribution. Per band it is a line (with the interquartile range over pixels), per group a
     step over the wavelengths of its bands with its confidence interval; the steps of a group in
     several pieces are joined by a dashed line. Along a `sample` dim every sample is a grey line
-    under their mean and its 95 % t-interval.
+    under their mean and its 95 % t-interval. An aggregate shows the interval that it holds, and
+    each of its classes as a line with a name and a legend.
 
     Parameters
     ----------
@@ -97,7 +98,7 @@ def read_strips(
     found = groups_of(seen, axis, groups)
     summary = per_feature(seen)
     context, label = None, ""
-    if not seen.lead:
+    if not seen.lead or summary.over == "classes":
         if "spectrum" in seen.dataset and set(seen.dataset["spectrum"].dims) == {
             "statistic",
             seen.band,

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xrxai.errors import ResultError
-from xrxai.plot.bands import Axis, Group, name_groups, shade
+from xrxai.plot.axis import Axis, Group, name_groups, shade
+from xrxai.plot.classed import draw_class_lines, draw_class_steps
 from xrxai.plot.style import EDGE_COLOUR, LINE_COLOUR, SPREAD_COLOUR, sign_colours, unit_label
 from xrxai.plot.summary import Summary
-from xrxai.plot.view import View
+from xrxai.plot.view import View, steps
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,6 +69,13 @@ def said(read: Strips) -> str:
         interval = f", {summary.interval}" if summary.interval else ""
         return f"Mean of {summary.count}{interval}"
     what = "band group" if seen.kind == "groups" else "band"
+    done = steps(seen)
+    over = " and ".join(map(str, done[-1].get("over", []))) if done else ""
+    if summary.over == "classes":
+        return f"Mean of each {summary.count}, {summary.interval}"
+    if over:
+        values = f" (n = {summary.known[0]})" if summary.known else ""
+        return f"Mean over {over}{values}, {summary.interval}"
     mean = "Mean attribution" if summary.over == "pixels" else "Attribution"
     interval = f" ± {summary.interval}" if summary.interval == "95 % CI" else ""
     return f"{mean} per {what}{interval}"
@@ -101,16 +109,23 @@ def _draw_context(ax: Axes, read: Strips) -> None:
 def _draw_attribution(ax: Axes, read: Strips) -> None:
     ax.set_label("spectrum")
     shade(ax, read.groups, read.axis, alpha=0.10)
-    if read.seen.kind == "groups":
+    if read.summary.over == "classes":
+        if read.seen.kind == "groups":
+            draw_class_steps(ax, read.groups, read.summary)
+        else:
+            draw_class_lines(ax, read.axis, read.summary)
+    elif read.seen.kind == "groups":
         _draw_steps(ax, read)
-    elif read.summary.samples is not None:
-        _draw_samples(ax, read)
+    elif read.summary.samples is not None or steps(read.seen):
+        _draw_mean(ax, read)
     else:
         _draw_areas(ax, read)
     ax.axhline(0.0, color="black", linewidth=0.8, zorder=2.5)
     if remark(read):
         ax.set_ylim(-1.0, 1.0)
     ax.set_ylabel(unit_label(read.seen.attribution, "attribution"))
+    if read.summary.over == "classes":
+        _legend(ax, read)
 
 
 def _draw_areas(ax: Axes, read: Strips) -> None:
@@ -148,12 +163,13 @@ def _draw_areas(ax: Axes, read: Strips) -> None:
         _legend(ax, read)
 
 
-def _draw_samples(ax: Axes, read: Strips) -> None:
+def _draw_mean(ax: Axes, read: Strips) -> None:
+    """Draw a mean over its interval, which coloured areas would hide, and the samples behind it."""
     summary = read.summary
-    assert summary.samples is not None
-    x, lines = read.axis.line(summary.samples)
-    _, value = read.axis.line(summary.value)
-    ax.plot(x, lines.T, color="#777777", linewidth=0.6, alpha=0.7, zorder=1.5)
+    x, value = read.axis.line(summary.value)
+    if summary.samples is not None:
+        _, lines = read.axis.line(summary.samples)
+        ax.plot(x, lines.T, color="#777777", linewidth=0.6, alpha=0.7, zorder=1.5)
     if summary.low is not None and summary.high is not None:
         _, low = read.axis.line(summary.low)
         _, high = read.axis.line(summary.high)
@@ -168,7 +184,8 @@ def _draw_samples(ax: Axes, read: Strips) -> None:
             zorder=1.8,
         )
     ax.plot(x, value, color=EDGE_COLOUR, linewidth=2.0, label="mean", zorder=3, **_marks(read.axis))
-    ax.plot([], [], color="#777777", linewidth=0.6, label=f"each of {summary.count}")
+    if summary.samples is not None:
+        ax.plot([], [], color="#777777", linewidth=0.6, label=f"each of {summary.count}")
     _legend(ax, read)
 
 

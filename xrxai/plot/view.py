@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
-from xrxai.errors import ResultError, TargetError
+from xrxai.errors import ResultError, TargetError, note
+from xrxai.io import overview
 from xrxai.plot.style import method_name, unit
 
 if TYPE_CHECKING:
@@ -18,10 +19,9 @@ if TYPE_CHECKING:
 
 Kind = Literal["cube", "bands", "groups", "segments", "map"]
 
-# More pixels than this change neither a quartile nor a bootstrap that the eye could tell.
-PIXELS_FOR_STATISTICS = 100_000
-# Twice what a full-width panel has at 300 dpi.
-PIXELS_PER_SIDE = 2000
+PIXELS_FOR_STATISTICS = overview.PIXELS_FOR_STATISTICS
+PIXELS_PER_SIDE = overview.PIXELS_PER_SIDE
+LARGE = overview.LARGE
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def view(explanation: xr.Dataset, target: str | None = None) -> View:
             f"Expected an explanation, a Dataset with the variable 'attribution'; found {found}. "
             "Plot what a method such as xrxai.lime_spectral(cube, model) returned."
         )
-    dataset, name = _take_target(explanation, target)
+    dataset, name = take_target(explanation, target)
     names = {
         key: str(dataset.attrs.get(f"{key}_dim", key if key in dataset.dims else ""))
         for key in ("band", "y", "x")
@@ -97,7 +97,7 @@ def view(explanation: xr.Dataset, target: str | None = None) -> View:
     return View(dataset, name, kind, names["band"], names["y"], names["x"], lead)
 
 
-def _take_target(explanation: xr.Dataset, target: str | None) -> tuple[xr.Dataset, str]:
+def take_target(explanation: xr.Dataset, target: str | None) -> tuple[xr.Dataset, str]:
     """Select the one target that there is, or the one that was asked for."""
     if "target" not in explanation.coords and "target" not in explanation.dims:
         return explanation, "" if target is None else str(target)
@@ -179,21 +179,28 @@ def quality(seen: View) -> str:
     """Return the surrogate R² or the completeness gap in words, '' when there is neither."""
     dataset = seen.dataset
     if "fidelity" in dataset:
-        fit = dataset["fidelity"]
+        fit = _scores(seen, "fidelity")
         words = f"{_average_word(fit)}surrogate R² {_typical(fit):.2f}"
         if "fidelity_heldout" in dataset:
-            words += f", held-out {_typical(dataset['fidelity_heldout']):.2f}"
+            words += f", held-out {_typical(_scores(seen, 'fidelity_heldout')):.2f}"
         return words
     if "completeness_gap" not in dataset:
         return ""
-    gap = dataset["completeness_gap"]
+    gap = _scores(seen, "completeness_gap")
     value = _typical(gap if gap.ndim == 0 else abs(gap))
     words = f"{_average_word(gap)}completeness gap {value:.2g} [{unit(seen.attribution)}]"
     if "prediction" in dataset and "baseline_prediction" in dataset:
-        change = _typical(abs(dataset["prediction"] - dataset["baseline_prediction"]))
+        before, after = (_scores(seen, n) for n in ("baseline_prediction", "prediction"))
+        change = _typical(abs(after - before))
         if change > 0:
             words += f" ({100 * abs(value) / change:.2g} %)"
     return words
+
+
+def _scores(seen: View, name: str) -> xr.DataArray:
+    """Return a number per sample; of pixels, as many as a map shows."""
+    array = seen.dataset[name]
+    return thin(array, seen.y, seen.x)[0] if {seen.y, seen.x} <= set(array.dims) else array
 
 
 def _average_word(array: xr.DataArray) -> str:
@@ -206,27 +213,78 @@ def _typical(array: xr.DataArray) -> float:
     return float(np.median(values)) if values.size else math.nan
 
 
-def stride(seen_sizes: tuple[int, int], limit: float) -> int:
-    """Return the step at which rows and columns are taken to stay under `limit` pixels."""
-    rows, columns = seen_sizes
-    return max(1, math.ceil(math.sqrt(rows * columns / limit)))
-
-
 def thin(array: xr.DataArray, y: str, x: str) -> tuple[xr.DataArray, int]:
-    """Take every k-th pixel of an array too large for a panel; k is 1 below 2000 per side."""
-    step = max(1, math.ceil(max(array.sizes[y], array.sizes[x]) / PIXELS_PER_SIDE))
+    """Take every k-th pixel of an array too large for a panel; k is 1 below 2000 per side.
+
+    What lies in a store comes from its coarse copies, if it has them.
+    """
+    found = overview.find(array, y, x, "map")
+    if found is not None:
+        return found
+    step = overview.map_step((array.sizes[y], array.sizes[x]), PIXELS_PER_SIDE)
+    _tell(array, y, x, step)
     every = slice(None, None, step)
     return array.isel({y: every, x: every}), step
 
 
-def pixels(seen: View) -> tuple[NDArray[np.float64], int]:
-    """Return the valid pixels' attributions (pixel, feature) and the step they were taken at."""
-    array = seen.attribution.transpose(seen.y, seen.x, seen.feature)
-    step = stride((array.sizes[seen.y], array.sizes[seen.x]), PIXELS_FOR_STATISTICS)
-    every = slice(None, None, step)
-    values = np.asarray(array.isel({seen.y: every, seen.x: every}).to_numpy(), dtype=np.float64)
-    values = values.reshape(-1, values.shape[-1])
-    return values[np.isfinite(values).any(axis=1)], step
+def summed(seen: View) -> tuple[xr.DataArray, int]:
+    """Return every k-th pixel's attribution, summed over bands or groups, and k."""
+    array, y, x, over = seen.attribution, seen.y, seen.x, seen.feature
+    found = overview.find(array, y, x, "map", over) if over else None
+    if found is not None:
+        return found
+    some, step = thin(array, y, x)
+    # One missing band (bad, or not explained) does not make the pixel missing.
+    return (some.sum(over, skipna=True, min_count=1) if over else some), step
+
+
+def _tell(array: xr.DataArray, y: str, x: str, step: int) -> None:
+    """Say so when a figure reads much of a store, or computes it: chunks are read whole."""
+    if array.variable._in_memory:
+        return
+    chunks = array.encoding.get("preferred_chunks") or {
+        d: max(sizes) for d, sizes in array.chunksizes.items()
+    }
+    read = float(array.nbytes)
+    for d in (y, x):
+        read *= min(1.0, max(chunks.get(d, array.sizes[d]), 1) / step)
+    if read > LARGE:
+        what = repr(str(array.name)) if array.name else "the cube"
+        part = f" to show one pixel in {step * step}: chunks are read whole" if step > 1 else ""
+        note(
+            f"This figure reads {read / 1e9:.1f} GB of {what}{part}. An explanation that "
+            ".xai.to_zarr() wrote has coarse copies beside it; plot xrxai.open_explanation(path), "
+            "without chunks= and before it is cropped."
+        )
+
+
+def plane(seen: View) -> tuple[NDArray[np.float64], int]:
+    """Return every k-th pixel's attributions (row, column, feature), and k."""
+    y, x = seen.y, seen.x
+    found = overview.find(seen.attribution, y, x, "pixels", seen.feature)
+    if found is None:
+        sizes = seen.attribution.sizes
+        step = overview.sample_step((sizes[y], sizes[x]), PIXELS_FOR_STATISTICS)
+        _tell(seen.attribution, y, x, step)
+        every = slice(None, None, step)
+        found = seen.attribution.isel({y: every, x: every}), step
+    some, step = found
+    return np.asarray(some.transpose(y, x, seen.feature).to_numpy(), np.float64), step
+
+
+def steps(seen: View) -> list[dict[str, Any]]:
+    """Return what an aggregate says was averaged, step by step; nothing of other explanations."""
+    try:
+        found = json.loads(str(seen.dataset.attrs.get("aggregated", "[]")))
+    except ValueError:
+        found = []
+    return [step for step in found if isinstance(step, dict)] if isinstance(found, list) else []
+
+
+def class_dim(seen: View) -> str:
+    """Return the leading dim that holds the classes of an aggregate, '' when there is none."""
+    names = [step.get("by") for step in steps(seen)]
+    return next((d for d in seen.lead if d in names), "")
 
 
 def is_signed(seen: View, drawn: NDArray[Any]) -> bool:
