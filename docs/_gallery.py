@@ -88,6 +88,14 @@ class Mean(torch.nn.Module):
         return Planted()(spectra).reshape(n, -1, 2).mean(1)
 
 
+class Kinds(torch.nn.Module):
+    """Which of three spectra is most like a pixel's."""
+
+    def forward(self, spectra):
+        known = np.stack([0.06 * np.exp(-(nm - 480) / 150), plant, soil]).astype("float32")
+        return -torch.cdist(spectra, torch.from_numpy(known))
+
+
 targets = ["nitrogen", "moisture"]
 pixel = xrxai.Model(Planted(), takes="spectrum", targets=targets)
 field = xrxai.Model(Mean(), takes="patch", targets=targets)
@@ -136,6 +144,55 @@ FIGURES = [
         'where.xai.plot.spatial(target="nitrogen")',
         "A value per segment, outlined along the edges of pixels; the ten strongest have bold "
         "numbers.",
+    ),
+    Entry(
+        "spatial",
+        "Grey, as in papers on saliency",
+        'why.xai.plot.spatial(target="nitrogen", kind="grey")',
+        "The size of the attribution without its sign, divided by its 99th percentile; "
+        '`kind="heat"` has colours instead.',
+    ),
+    Entry(
+        "bands",
+        "Maps at wavelengths",
+        'why.xai.plot.bands(wavelengths=[675, 765, 960], target="nitrogen")',
+        "The nearest good bands, in one colour scale: a pale map matters little, whatever its "
+        "pattern.",
+    ),
+    Entry(
+        "overlay",
+        "Over the scene",
+        'why.xai.plot.overlay(cube, target="moisture")',
+        "Grey where nothing matters, so that the scene stays readable; the colour bar shows the "
+        "colours as they look over it.",
+    ),
+    Entry(
+        "top",
+        "What matters most",
+        'why.xai.plot.top(cube, q=0.7, target="moisture")',
+        'The strongest 30 % of the pixels in colour, the others pale (`background="black"` for '
+        "the look of XRAI).",
+    ),
+    Entry(
+        "targets",
+        "Targets side by side",
+        "why.xai.plot.targets(cube)",
+        "One colour scale for all targets: what is pale here may still be strong on a scale of "
+        "its own.",
+    ),
+    Entry(
+        "targets",
+        "Targets along the spectrum",
+        "lime.xai.plot.targets()",
+        "A strip per target with the same y axis.",
+    ),
+    Entry(
+        "classes",
+        "Classes and their areas",
+        'kinds = xrxai.Model(Kinds(), takes="spectrum", targets=["water", "plants", "soil"])\n'
+        "predicted = cube.xai.predict(kinds, classes=True)\n"
+        "predicted.xai.plot.classes(cube)",
+        "What `predict` says. A class that wins no pixel is listed with the word absent.",
     ),
     Entry(
         "spectral",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import matplotlib
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 INLINE = ("inline", "module://matplotlib_inline.backend_inline")
+_UPRIGHT = 42.0  # points that an upright number of seven digits takes, with air
 
 
 class Page(Figure):
@@ -28,12 +30,19 @@ class Page(Figure):
 
 
 class InnerTicks(MaxNLocator):
-    """A few round ticks, none at the very ends: upright numbers there run into the other axis."""
+    """A few round ticks, none at the very ends: upright numbers there run into the other axis.
+
+    No more of them than a small panel has room for.
+    """
 
     def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
         """Return the ticks of an interval, either way round."""
         low, high = sorted((vmin, vmax))
         ticks = np.asarray(super().tick_values(low, high))
-        margin = 0.06 * (high - low)
+        panel = getattr(self.axis, "axes", None)
+        letters = _UPRIGHT / (72.0 * panel.bbox.height / panel.figure.dpi) if panel else 0.0
+        margin = max(0.06, min(0.4 * letters, 0.45)) * (high - low)
         inner = ticks[(ticks >= low + margin) & (ticks <= high - margin)]
-        return [float(tick) for tick in inner]
+        apart = inner[1] - inner[0] if inner.size > 1 else high - low
+        step = max(1, math.ceil(letters * (high - low) / apart)) if apart else 1
+        return [float(tick) for tick in inner[(inner.size - 1) % step // 2 :: step]]
