@@ -19,6 +19,7 @@ from xrxai.explorer.looks import (
     headline,
     map_title,
     pixel_title,
+    slider_title,
 )
 from xrxai.explorer.panels import Map, Strips
 from xrxai.explorer.scene import STEP_BYTES, At, Scene, warning
@@ -44,9 +45,13 @@ class Explorer(pn.viewable.Viewer):
 
     target = param.Selector(doc="Name of the target.")
     feature = param.Integer(0, bounds=(0, None), doc="Position of the band or group.")
-    summed = param.Boolean(False, doc="Show the sum over all bands instead of one.")
+    summed = param.Boolean(
+        False, label="all bands summed", doc="Show the sum over all bands instead of one."
+    )
     own_limits = param.Boolean(False, label="limits of this band", doc="Colours by this band.")
-    opacity = param.Magnitude(0.85, doc="Of the attribution over the picture.")
+    opacity = param.Magnitude(
+        0.85, label="overlay opacity", doc="Of the attribution over the picture."
+    )
     row = param.Integer(0, doc="Row of the pixel.")
     column = param.Integer(0, doc="Column of the pixel.")
     sample = param.Dict({}, doc="Position along each dim that comes before bands and pixels.")
@@ -122,8 +127,8 @@ class _Screen:
         )
         self.strips = Strips(self.scene, explorer.axis, explorer.groups)
         self.has_picture = False
-        self.words = pn.pane.HTML(name="headline", styles={"font-size": "15px"})
-        self.status = pn.pane.HTML(name="status", styles={"font-size": "12px", "color": "#555"})
+        self.words = pn.pane.HTML(styles={"font-size": "15px"})
+        self.status = pn.pane.HTML(styles={"font-size": "12px", "color": "#555"})
         self.panes = [pn.pane.Bokeh(self.strips.layout())]
         left: list[Any] = []
         if self.map is not None:
@@ -155,21 +160,21 @@ class _Screen:
         for dim, names in self.scene.lead.items():
             made.append(self._selector(dim, names))
         if explorer.features:
-            what = "wavelength" if explorer.axis is not None and explorer.axis.nm else "band"
-            what = "band group" if self.scene.kind == "groups" else what
+            what = slider_title(self.scene, explorer.axis)
             slider = pn.widgets.DiscreteSlider(
-                name=what, options=explorer.features, value=explorer.feature, width=360
+                options=explorer.features, value=explorer.feature, width=360, **_label(what)
             )
             slider.link(explorer, value="feature", bidirectional=True)
-            every = "all groups summed" if self.scene.kind == "groups" else "all bands summed"
+            if self.scene.kind == "groups":
+                explorer.param.summed.label = "all groups summed"
             boxes = pn.Column(
-                pn.widgets.Checkbox.from_param(explorer.param.summed, name=every),
+                pn.widgets.Checkbox.from_param(explorer.param.summed),
                 pn.widgets.Checkbox.from_param(explorer.param.own_limits),
             )
             made += [slider, boxes]
         if self.map is not None and self.map.glyph is not None:
             opacity = pn.widgets.FloatSlider.from_param(
-                explorer.param.opacity, name="overlay opacity", step=0.05, width=150
+                explorer.param.opacity, step=0.05, width=150
             )
             # In the browser: nothing is sent again.
             opacity.jslink(self.map.glyph, value="global_alpha")
@@ -180,7 +185,7 @@ class _Screen:
         explorer = self.explorer
         options = {name: i for i, name in enumerate(names)}
         kind = pn.widgets.Select if len(names) <= 50 else pn.widgets.DiscreteSlider
-        made = kind(name=dim, options=options, value=explorer.sample[dim], width=150)
+        made = kind(options=options, value=explorer.sample[dim], width=150, **_label(dim))
 
         def select(event: Any) -> None:
             explorer.sample = {**explorer.sample, dim: event.new}
@@ -189,10 +194,12 @@ class _Screen:
         return made
 
     def _listen(self) -> None:
-        from bokeh.events import RangesUpdate, Tap
+        from bokeh.events import DoubleTap, RangesUpdate, Tap
 
         assert self.map is not None
+        # The second of two quick taps, on two pixels, is a double one.
         self.map.figure.on_event(Tap, self._on_tap)
+        self.map.figure.on_event(DoubleTap, self._on_tap)
         self.map.figure.on_event(RangesUpdate, self._on_ranges)
 
     def _on_tap(self, event: Any) -> None:
@@ -279,6 +286,6 @@ class _Screen:
         self.strips.show_bars(bars_of(scene, explorer.groups, at, row, column, values))
 
 
-def screen(explorer: Explorer) -> _Screen:
-    """Make the panels of an explorer without showing them: a page is written from these."""
-    return _Screen(explorer)
+def _label(text: str) -> dict[str, str]:
+    """Name a widget: Panel 1.9 calls `label` what was `name` before."""
+    return {"label" if "label" in pn.widgets.Widget.param else "name": text}

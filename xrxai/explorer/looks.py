@@ -54,6 +54,13 @@ def feature_labels(scene: Scene, axis: Axis | None) -> dict[str, int]:
     return {band_label(axis, int(i)): int(i) for i in axis.order}
 
 
+def slider_title(scene: Scene, axis: Axis | None) -> str:
+    """Return what the slider runs along."""
+    if scene.kind == "groups":
+        return "band group"
+    return "wavelength" if axis is not None and axis.nm else "band"
+
+
 def map_title(scene: Scene, axis: Axis | None, feature: int | None) -> str:
     """Return what the map shows."""
     if not scene.has_values_in_space:

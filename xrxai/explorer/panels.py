@@ -49,9 +49,9 @@ class Map:
         self.figure.xaxis.ticker.desired_num_ticks = 4
         self.figure.yaxis.ticker.desired_num_ticks = 5
         self.figure.yaxis.major_label_orientation = "vertical"
-        self.picture = ColumnDataSource(_no_image(), name="picture")
-        self.values = ColumnDataSource(_no_image(), name="values")
-        self.marker = ColumnDataSource({"x": [], "y": []}, name="marker")
+        self.picture = ColumnDataSource(_no_image(), name="picture_data")
+        self.values = ColumnDataSource(_no_image(), name="values_data")
+        self.marker = ColumnDataSource({"x": [], "y": []}, name="marker_data")
         where = {"x": "x", "y": "y", "dw": "dw", "dh": "dh", "image": "image"}
         self.figure.image_rgba(source=self.picture, **where)
         self.mapper = LinearColorMapper(palette=["#ffffff"], low=-1, high=1, nan_color=NAN_COLOUR)
@@ -141,9 +141,9 @@ class Strips:
         x, _ = axis.line(np.zeros(axis.x.size))
         empty = np.full(x.size, np.nan)
         self.typical = ColumnDataSource(
-            {"x": x, "mean": empty, "low": empty, "high": empty}, name="typical"
+            {"x": x, "mean": empty, "low": empty, "high": empty}, name="typical_data"
         )
-        self.spectrum = ColumnDataSource({"x": x, "y": empty}, name="spectrum")
+        self.spectrum = ColumnDataSource({"x": x, "y": empty}, name="spectrum_data")
         grey = {"source": self.typical, "line_color": SPREAD_COLOUR}
         self.top.line("x", "mean", line_dash="4 3", **grey)
         for edge in ("low", "high"):
@@ -160,7 +160,7 @@ class Strips:
         nothing: list[float] = []
         self.bands = ColumnDataSource(
             {k: nothing for k in ("left", "right", "top", "bottom", "value", "colour", "name")},
-            name="bands",
+            name="bands_data",
         )
         drawn = self.middle.quad(
             left="left", right="right", top="top", bottom="bottom", source=self.bands,
@@ -216,7 +216,7 @@ class Strips:
 
         nothing: list[float] = []
         columns = ("name", "value", "shown", "low", "high", "colour", "line")
-        self.bars = ColumnDataSource({k: nothing for k in columns}, name="bars")
+        self.bars = ColumnDataSource({k: nothing for k in columns}, name="bars_data")
         self.bottom = figure(
             frame_width=STRIP_WIDTH, frame_height=150, y_range=FactorRange(factors=[]),
             x_range=Range1d(-1, 1), x_axis_label=self.label, tools="", toolbar_location=None,

@@ -9,7 +9,16 @@ import numpy as np
 import xarray as xr
 
 from xrxai.errors import CubeError, ResultError
-from xrxai.explorer.window import Window, chunks_of, read, read_sum, sample, touched, whole
+from xrxai.explorer.window import (
+    Window,
+    chunks_of,
+    read,
+    read_means,
+    read_sum,
+    sample,
+    touched,
+    whole,
+)
 from xrxai.labelled.axes import FILL_ATTRS, is_fill
 from xrxai.labelled.cube import Cube, locate
 from xrxai.plot.bands import Axis, Group, groups_of, spectral_axis
@@ -324,6 +333,31 @@ class Scene:
         if seen.per_pixel:
             array = array.isel({seen.y: row, seen.x: column})
         return np.asarray(array.to_numpy(), dtype=np.float64).reshape(-1)
+
+    # for a page
+
+    def means(self, at: At, window: Window) -> NDArray[np.float32]:
+        """Return means of k x k pixels of a map, (feature, y, x); (1, y, x) without features."""
+        seen = self.seen(at)
+        if seen.kind == "segments":
+            every = Window(window.rows, window.columns, 1)
+            drawn = xr.DataArray(self._segments(seen, every), dims=(seen.y, seen.x))
+            return read_means(drawn, seen.y, seen.x, window, {})[None]
+        found = read_means(seen.attribution, seen.y, seen.x, window, self.chunks)
+        return found if seen.feature else found[None]
+
+    def cube_means(self, at: At, window: Window) -> NDArray[np.float32] | None:
+        """Return means of k x k pixels of the cube, (band, y, x); None without the cube."""
+        place = self._cube
+        if place is None or place.y is None or place.x is None:
+            return None
+        data = self._cube_at(at)
+        for name in FILL_ATTRS:
+            if name in place.data.attrs:
+                data = data.where(~is_fill(data, place.data.attrs[name]))
+        found = read_means(data, place.y, place.x, window, chunks_of(place.data))
+        found[~place.good_band] = np.nan
+        return found
 
     def every_target(self, at: At, row: int, column: int) -> Floats:
         """Return the value of a map at a pixel, for all targets."""
