@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import time
@@ -99,6 +100,15 @@ class Page:
     def tap(self, x: float, y: float) -> None:
         """Click on a point of the map."""
         self.tab.mouse.click(*self.place(x, y))
+
+    def colour(self, x: float, y: float) -> np.ndarray:
+        """Red, green and blue that a point of the map is painted in, 0 to 1."""
+        from matplotlib.image import imread
+
+        left, top = self.place(x, y)
+        clip = {"x": left, "y": top, "width": 1, "height": 1}
+        painted: np.ndarray = imread(io.BytesIO(self.tab.screenshot(clip=clip)))[0, 0, :3]
+        return painted
 
     def wheel(self, x: float, y: float, turns: int) -> None:
         """Turn the wheel over a point of the map; towards the user is out."""

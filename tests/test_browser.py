@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ def store(why, tmp_path_factory) -> Path:
     return path
 
 
+@contextmanager
 def served(browser: Any, path: Path, **options: Any) -> Iterator[chromium.Page]:
     app = xrxai.explore_app(path, port=0, show=False, block=False, **options)
     page = chromium.Page(browser, app.url)
@@ -57,7 +59,8 @@ def served(browser: Any, path: Path, **options: Any) -> Iterator[chromium.Page]:
 
 @pytest.fixture
 def page(browser, store, cube) -> Iterator[chromium.Page]:
-    yield from served(browser, store, cube=cube)
+    with served(browser, store, cube=cube) as found:
+        yield found
 
 
 def shown(page: chromium.Page) -> np.ndarray:
@@ -211,17 +214,138 @@ def test_a_saved_page_works_offline(browser, saved, why, cube):
     page.close()
 
 
-def test_the_opacity_is_set_in_the_browser(browser, saved):
+def test_the_opacity_is_set_in_the_browser(browser, saved, cube):
     page = chromium.Page(browser, f"file://{saved}", offline=True)
-    page.tab.wait_for_timeout(200)
-    before = page.tab.screenshot()
+    x, y = float(cube.x[9]), float(cube.y[8])
+
+    def red() -> float:
+        r, g, b = page.colour(x, y)
+        return r - (g + b) / 2
+
+    page.until(lambda: _is(red() > 0.3))
     handle = page.tab.locator(".noUi-handle").nth(1)
     handle.focus()
     handle.press("Home")
-    page.until(lambda: _is(page.tab.screenshot() != before))
-    found = page.tab.evaluate(
-        LIMITS.replace("return [mapper.low, mapper.high]",
-                       "return map.renderers.map((r) => r.glyph.global_alpha)")
-    )  # fmt: skip
-    assert 0 in found
+    page.until(lambda: _is(red() < 0.15))
     page.close()
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory) -> xr.Dataset:
+    """Larger than a view, without a map of the ground: rows run down."""
+    values = np.random.default_rng(0).normal(size=(1, 4, 1300, 1500)).astype("f4")
+    made = xr.Dataset(
+        {"attribution": (("target", "band", "row", "col"), values)},
+        coords={"target": ["K"], "wavelength": ("band", [500.0, 600.0, 700.0, 800.0])},
+        attrs={"method": "saliency", "band_dim": "band", "y_dim": "row", "x_dim": "col"},
+    )
+    made["attribution"].attrs["units"] = "1"
+    path = tmp_path_factory.mktemp("wide") / "wide.zarr"
+    made.chunk(band=2, row=256, col=256).xai.to_zarr(path, progress=False)
+    return made.assign_attrs(path=str(path))
+
+
+def test_zoom_reads_the_window_at_full_resolution(browser, wide):
+    every = wide["attribution"].values[0].sum(axis=0)
+
+    def shows(values):
+        np.testing.assert_allclose(page.image("values"), values, rtol=1e-4, atol=1e-5)
+
+    with served(browser, Path(wide.attrs["path"])) as page:
+        page.until(lambda: shows(every[::3, ::3]))
+        assert page.tab.get_by_text("1 of 3 × 3 pixels is drawn").is_visible()
+        page.wheel(700.0, 400.0, 30)
+        size = {}
+
+        def zoomed():
+            ends = [page.read("map", f"{a}_range.{e}") for a in "yx" for e in ("start", "end")]
+            rows, columns = sorted(ends[:2]), sorted(ends[2:])
+            _is(columns[1] - columns[0] < 300)
+            # A pixel is from a half before its number to a half behind it.
+            top, left = int(np.floor(rows[0] + 0.5)), int(np.floor(columns[0] + 0.5))
+            bottom, right = int(np.ceil(rows[1] + 0.5)), int(np.ceil(columns[1] + 0.5))
+            shows(every[top:bottom, left:right])
+            size["n"] = (bottom - top) * (right - left)
+
+        page.until(zoomed)
+        assert 0 < size["n"] < 300 * 300
+        assert page.column("values", "x").item() >= 0
+        page.tap(700.0, 400.0)
+        page.until(
+            lambda: np.testing.assert_allclose(
+                page.column("bands", "value"), wide["attribution"].values[0, :, 400, 700], rtol=1e-6
+            )
+        )
+        page.tab.locator(".bk-tool-icon-reset").first.click()
+        page.until(lambda: shows(every[::3, ::3]))
+        page.shot("zoom")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["lime_spectral", "lime_per_pixel", "lime_spatial", "occlusion_spectral", "occlusion_spatial",
+     "samples"],
+)  # fmt: skip
+def test_every_kind_of_result_opens_in_both(browser, tmp_path, kind):
+    if kind == "samples":
+        made = cases.samples(cases.gradient(targets=("K", "pH")), count=3)
+    else:
+        made = getattr(cases, kind)()
+    made.xai.to_netcdf(tmp_path / "why.nc")
+    where = {"sample": 1} if kind == "samples" else {}
+    truth = made["attribution"].isel(target=0, **where)
+    with served(browser, tmp_path / "why.nc") as page:
+        if where:
+            page.tab.locator("select").nth(1).select_option("1")
+        if truth.ndim >= 2 or kind == "lime_spatial":
+            page.until(lambda: _same_map(page, made, truth))
+        _tapped(page, made, truth)
+        page.shot(f"app_{kind}")
+    explorer = made.xai.explore()
+    explorer.sample = where
+    path = explorer.save(tmp_path / "why.html")
+    page = chromium.Page(browser, f"file://{path}", offline=True)
+    if truth.ndim >= 2 or kind == "lime_spatial":
+        page.until(lambda: _same_map(page, made, truth, exact=False))
+    _tapped(page, made, truth, exact=False)
+    page.shot(f"page_{kind}")
+    assert (page.errors, page.elsewhere(f"file://{path}")) == ([], [])
+    page.close()
+
+
+def _same_map(page, made, truth, *, exact=True):
+    feature = next((d for d in ("band", "group") if d in truth.dims), None)
+    values = truth if feature is None else truth.sum(feature, min_count=1)
+    if "segment" in truth.dims:
+        ids = made["segment_of_pixel"].values
+        values = np.append(np.nan, truth.values)[ids]
+        values = np.where(made["valid"].values, values, np.nan)
+    values = np.asarray(values)
+    off = 1e-6 if exact else np.nanmax(np.abs(values)) / 60000
+    np.testing.assert_allclose(shown(page), values, rtol=1e-5, atol=off)
+
+
+def _tapped(page, made, truth, *, exact=True):
+    row, column = 20, 30
+    if page.tab.evaluate(HAS_MAP):
+        page.tap(float(made.x[column]), float(made.y[row]))
+    here = truth.isel(y=row, x=column) if "y" in truth.dims else truth
+    off = 1e-9 if exact else float(np.nanmax(np.abs(truth))) / 60000
+
+    def compared():
+        shown = page.column("bars", "value").astype(float)
+        if "band" in truth.dims:
+            value = page.column("bands", "value").astype(float)
+            np.testing.assert_allclose(value, here, rtol=1e-5, atol=off)
+        elif "group" in truth.dims:
+            np.testing.assert_allclose(shown, here, rtol=1e-5, atol=off)
+        elif "segment" in truth.dims:
+            assert len(shown) == min(20, truth.size)
+            assert set(np.round(shown, 6)) <= set(np.round(truth.values, 6))
+        else:
+            np.testing.assert_allclose(shown, [float(here)], rtol=1e-5, atol=off)
+
+    page.until(compared)
+
+
+HAS_MAP = """() => Bokeh.documents.some((d) => d.get_model_by_name("map") != null)"""
