@@ -167,6 +167,7 @@ class _Screen:
             slider.link(explorer, value="feature", bidirectional=True)
             if self.scene.kind == "groups":
                 explorer.param.summed.label = "all groups summed"
+                explorer.param.own_limits.label = "limits of this group"
             boxes = pn.Column(
                 pn.widgets.Checkbox.from_param(explorer.param.summed),
                 pn.widgets.Checkbox.from_param(explorer.param.own_limits),
@@ -260,13 +261,16 @@ class _Screen:
         k = self.window.step
         said = f"1 of {k} × {k} pixels is drawn; zoom in for all." if k > 1 else "All pixels drawn."
         colours = scene.colours_said(explorer.at)
-        self.status.object = f"{said} {'Tap one for its spectra.' if self._taps else ''} " + (
+        what = (
+            "Tap one for its segment." if scene.kind == "segments" else "Tap one for its spectra."
+        )
+        self.status.object = f"{said} {what if self._taps else ''} " + (
             f"True colour: {html.escape(colours)}." if colours else ""
         )
 
     @property
     def _taps(self) -> bool:
-        return self.scene.first.per_pixel or self.scene.cube is not None
+        return self.scene.has_values_in_space or self.scene.cube is not None
 
     def _draw_pixel(self) -> None:
         explorer, scene = self.explorer, self.scene

@@ -45,6 +45,7 @@ class Packed:
     sum_scales: list[float]
     cube: NDArray[np.int16] | None
     cube_scale: float
+    ids: NDArray[np.int32] | None = None
 
 
 def pack(scene: Scene, at: At, step: int) -> Packed:
@@ -69,9 +70,12 @@ def pack(scene: Scene, at: At, step: int) -> Packed:
             sums.append(stored(np.where(finite.any(axis=0), total, np.nan)[None]))
     cube = scene.cube_means(at, window)
     packed, scale = (None, 1.0) if cube is None else stored(cube)
+    ids = None
+    if scene.kind == "segments":
+        ids = upright(scene.ids(scene.seen(at), window).astype(np.int32), placed)
     return Packed(
         window,
         [v for v, _ in values], [s for _, s in values],
         [v for v, _ in sums], [s for _, s in sums],
-        packed, scale,
+        packed, scale, ids,
     )  # fmt: skip

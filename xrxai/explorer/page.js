@@ -52,7 +52,7 @@ function line(read) {
   return Float64Array.from(axis.line, (band) => (band < 0 ? NaN : read(band)))
 }
 
-function draw_bars(names, shown, low, high) {
+function draw_bars(names, shown, low, high, picked = -1) {
   const flat = Array.from(shown, (v) => (Number.isFinite(v) ? v : 0))
   const colour = flat.map((v) => store.colours[v >= 0 ? 0 : 1])
   bars_figure.visible = names.length > 0
@@ -60,7 +60,8 @@ function draw_bars(names, shown, low, high) {
   if (JSON.stringify(bars_figure.y_range.factors) !== JSON.stringify(factors)) {
     bars_figure.y_range.factors = factors
   }
-  bars.data = {name: names, value: shown, shown: flat, low, high, colour, line: colour}
+  const line = colour.map((c, i) => (i === picked ? "black" : c))
+  bars.data = {name: names, value: shown, shown: flat, low, high, colour, line}
   const [start, end] = room([...shown, ...low, ...high], true)
   bars_figure.x_range.setv({start, end})
 }
@@ -101,12 +102,13 @@ function draw_pixel(row, column) {
       colour: Array.from(flat, (v) => store.colours[v >= 0 ? 0 : 1]),
     }
     const [start, end] = room(value, true)
-    bands_figure.y_range.setv({start, end})
+    bands_figure.y_range.setv({start, end: spectrum === null ? end + 0.12 * (end - start) : end})
     bands_figure.title.text = store.per_pixel && store.cube === null ? where : texts.bands[target]
   }
   if (store.fixed_bars !== null) {
     const b = store.fixed_bars[target]
-    draw_bars(b.names, b.values, b.low, b.high)
+    const here = store.ids === null ? "" : `${store.ids[i]}`
+    draw_bars(b.names, b.values, b.low, b.high, b.names.indexOf(here))
     return
   }
   const names = store.bar_names
@@ -116,7 +118,8 @@ function draw_pixel(row, column) {
         const inside = Array.from(member, (f) => found[f]).filter(Number.isFinite)
         return inside.length ? inside.reduce((a, b) => a + b) : NaN
       })
-  draw_bars(names, shown, names.map(() => NaN), names.map(() => NaN))
+  const none = names.map(() => NaN)
+  draw_bars(names, shown, none, none, store.kind === "map" ? target : -1)
 }
 
 if (cb_obj.event_name === "tap" || cb_obj.event_name === "doubletap") {

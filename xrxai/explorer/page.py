@@ -6,6 +6,7 @@ import html
 import math
 import os
 import re
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,10 +76,11 @@ def _page(explorer: Explorer, packed: Packed) -> str:
     if drawn is not None:
         _fill(explorer, drawn, packed)
     nothing = np.zeros(_features(explorer))
-    strips.show_bands(nothing, "")
-    strips.show_bars(
-        bars_of(scene, explorer.groups, explorer.at, explorer.row, explorer.column, nothing)
-    )
+    strips.show_bands(nothing, _bands_words(explorer, explorer.at))
+    bars = bars_of(scene, explorer.groups, explorer.at, explorer.row, explorer.column, nothing)
+    if scene.first.per_pixel:  # a page has no intervals of every pixel
+        bars = replace(bars, title=bars.title.removesuffix(" (95 % CI)"))
+    strips.show_bars(bars)
     widgets = _widgets(explorer)
     words = Div(text="", styles={"font-size": "15px", "font-weight": "bold"})
     pixel = ColumnDataSource(_start(explorer, packed))
@@ -185,11 +187,9 @@ def _widgets(explorer: Explorer) -> dict[str, Any]:
                 args={"labels": list(explorer.features)}, code="return labels[Math.round(tick)]"
             ),
         )  # fmt: skip
-        made["sum_box"] = Checkbox(
-            label=f"all {'groups' if scene.kind == 'groups' else 'bands'} summed",
-            active=explorer.summed,
-        )
-        made["own_box"] = Checkbox(label="limits of this band", active=explorer.own_limits)
+        many = "groups" if scene.kind == "groups" else "bands"
+        made["sum_box"] = Checkbox(label=f"all {many} summed", active=explorer.summed)
+        made["own_box"] = Checkbox(label=f"limits of this {many[:-1]}", active=explorer.own_limits)
     if scene.has_values_in_space:
         made["opacity_slider"] = Slider(
             start=0, end=1, step=0.05, value=explorer.opacity, title="overlay opacity", width=150
@@ -233,7 +233,8 @@ def _store(explorer: Explorer, packed: Packed, strips: Strips) -> dict[str, Any]
     by_group = scene.kind == "groups"
     return {
         "kind": scene.kind, "targets": scene.targets, "per_pixel": per_pixel,
-        "taps": per_pixel or packed.cube is not None,
+        "taps": per_pixel or packed.cube is not None or packed.ids is not None,
+        "ids": None if packed.ids is None else packed.ids.reshape(-1),
         "nx": nx, "ny": ny, "step": packed.window.step,
         "rows": 1 if placed is None else placed.rows,
         "columns": 1 if placed is None else placed.columns,

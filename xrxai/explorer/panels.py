@@ -164,7 +164,7 @@ class Strips:
         )
         drawn = self.middle.quad(
             left="left", right="right", top="top", bottom="bottom", source=self.bands,
-            fill_color="colour", line_color="colour", line_width=0.5,
+            fill_color="colour", line_color="colour", line_width=1,
         )  # fmt: skip
         self.middle.add_layout(
             Span(location=0, dimension="width", line_color="black", line_width=0.8)
@@ -275,6 +275,8 @@ class Strips:
         self.middle.title.text = title
         self.bands.data = self.quads(values)
         low, high = room(values, zero=True)
+        if not self.has_spectrum:
+            high += 0.12 * (high - low)  # for the names of groups
         self.middle.y_range.update(start=low, end=high)
 
     def quads(self, values: Floats) -> dict[str, Any]:
