@@ -13,6 +13,8 @@ HEAVY = [
     "hvplot",
     "holoviews",
     "panel",
+    "bokeh",
+    "param",
     "sklearn",
     "skimage",
     "matplotlib",
@@ -32,7 +34,7 @@ HEAVY = [
         "import numpy, xarray; "
         "da = xarray.DataArray(numpy.ones((3, 2, 2)), dims=('band', 'y', 'x')); "
         "dir(da.xai); repr(da.xai); [getattr(da.xai, n).__doc__ for n in dir(da.xai)]",
-        "import xarray; dir(xarray.Dataset().xai.plot)",
+        "import xarray; dir(xarray.Dataset().xai); dir(xarray.Dataset().xai.plot)",
     ],
     ids=["import", "cube", "explanation"],
 )

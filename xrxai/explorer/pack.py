@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,12 @@ class Packed:
     cube: NDArray[np.int16] | None
     cube_scale: float
     ids: NDArray[np.int32] | None = None
+
+    def text_bytes(self) -> int:
+        """Return about what the arrays take in a page: compressed, and as text."""
+        arrays = [*self.values, *self.sums, self.cube, self.ids]
+        packed = (len(zlib.compress(a, 6)) for a in arrays if a is not None)
+        return sum(packed) * 4 // 3
 
 
 def pack(scene: Scene, at: At, step: int) -> Packed:

@@ -24,10 +24,11 @@ from xrxai.explorer.window import Window, whole
 if TYPE_CHECKING:
     from xrxai.explorer.app import Explorer
 
-# The picture alone is drawn finer than the numbers.
+# The picture alone is drawn coarser than the numbers.
 _PICTURE_SIDE = 360
 # Of what two bytes per value become in a file, compressed and as text; it decides the first try.
-_TEXT_PER_BYTE = 1.0
+_TEXT_PER_BYTE = 0.9
+_BOKEH_BYTES = 1.7e6
 
 
 def write(explorer: Explorer, path: str | os.PathLike[str], *, max_mb: float) -> Path:
@@ -42,18 +43,23 @@ def write(explorer: Explorer, path: str | os.PathLike[str], *, max_mb: float) ->
         if scene.cube is not None and explorer.axis is not None:
             arrays += explorer.axis.x.size
         expected = 2 * arrays * placed.rows * placed.columns * _TEXT_PER_BYTE
-        step = max(1, math.floor(math.sqrt(expected / max(budget, 1))))
+        step = max(1, math.floor(math.sqrt(expected / max(budget - _BOKEH_BYTES, 1))))
+        step = min(step, placed.rows, placed.columns)
     while True:
-        text = _page(explorer, pack(scene, explorer.at, step))
+        packed = pack(scene, explorer.at, step)
+        text = _page(explorer, packed)
         size = len(text.encode())
         if size <= budget:
             break
-        if placed is None or step >= min(placed.rows, placed.columns):
+        numbers = packed.text_bytes()
+        rest = size - numbers
+        if placed is None or rest >= budget or step >= min(placed.rows, placed.columns):
             raise OptionError(
-                f"max_mb={max_mb:g} is too small: the page has {size / 1e6:.1f} MB with one value "
-                f"per {step} x {step} pixels; type max_mb={math.ceil(size / 1e6)}."
+                f"max_mb={max_mb:g} is too small: a page of this has {rest / 1e6:.1f} MB without "
+                f"a single pixel; type max_mb={math.ceil(rest / 1e6) + 1}."
             )
-        step += max(1, step // 8)
+        coarser = math.ceil(step * math.sqrt(numbers / (budget - rest)))
+        step = min(max(step + 1, coarser), placed.rows, placed.columns)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(text, encoding="utf-8")
     return target

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -140,15 +141,8 @@ def explore_app(
     said = warning(scene)
     if said is not None:
         note(said)
-    port = port or _free()
-    try:
-        # Every visitor has a state of his own; what is known of limits is shared.
-        app = App(lambda: Explorer(scene, target=target), port, f"xrxai: {Path(path).name}")
-    except OSError as error:
-        raise OptionError(
-            f"port={port} cannot be used ({error.strerror or error}); type port=0 for one that "
-            "is free."
-        ) from error
+    # Every visitor has a state of his own; what is known of limits is shared.
+    app = App(lambda: Explorer(scene, target=target), _port(port), f"xrxai: {Path(path).name}")
     if show:
         import webbrowser
 
@@ -159,13 +153,20 @@ def explore_app(
     return app
 
 
-def _free() -> int:
-    import socket
-
+def _port(wanted: int) -> int:
+    """Return the port when it can be listened at; for 0, one that can."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+        if os.name == "posix":  # as the server will: also where one has just ended
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except (OSError, OverflowError) as error:
+            raise OptionError(
+                f"port={wanted} cannot be used ({getattr(error, 'strerror', '') or error}); type "
+                "port=0 for one that is free."
+            ) from error
+        found: int = probe.getsockname()[1]
+    return found
 
 
 def cube_to_read(path: str | os.PathLike[str], **options: Any) -> xr.DataArray:
