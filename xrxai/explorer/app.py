@@ -28,7 +28,7 @@ from xrxai.explorer.window import Window, pixel_at, seen_in, whole
 _WIDE = 470
 
 
-class Explorer(pn.viewable.Viewer):
+class Explorer(pn.viewable.Viewer):  # type: ignore[misc]
     """
     An explanation to look around in: a map with sliders, and the spectra of a tapped pixel.
 
@@ -245,8 +245,8 @@ class _Screen:
     def _draw_values(self) -> None:
         explorer, scene, feature = self.explorer, self.scene, self.explorer.shown
         self.words.object = f"<b>{html.escape(headline(scene, explorer.at))}</b>"
-        nm = feature is not None and explorer.axis is not None and scene.kind == "cube"
-        self.strips.show_mark(explorer.axis.x[feature] if nm else None)
+        axis = explorer.axis if scene.kind == "cube" else None
+        self.strips.show_mark(None if axis is None or feature is None else axis.x[feature])
         if self.map is None or self.window is None:
             return
         self.map.figure.title.text = map_title(scene, explorer.axis, feature)

@@ -113,11 +113,11 @@ def bars_of(
             names.index(here) if here in names else -1,
         )  # fmt: skip
     if seen.kind == "groups":
-        bounds = [_bound(scene, at, name, row, column) for name in ("ci_low", "ci_high")]
-        known = bounds[0] is not None and bounds[1] is not None
-        low, high = bounds if known else (_none(len(groups)), _none(len(groups)))
+        low, high = (_bound(scene, at, name, row, column) for name in ("ci_low", "ci_high"))
         names = [g.name for g in groups]
-        return Bars(names, values, low, high, f"Band groups{' (95 % CI)' if known else ''}")
+        if low is None or high is None:
+            return _bars(names, values, "Band groups")
+        return Bars(names, values, low, high, "Band groups (95 % CI)")
     return _bars(
         [g.name for g in groups], group_sums(values, groups), "Band groups, sum over bands"
     )

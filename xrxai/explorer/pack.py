@@ -51,7 +51,7 @@ class Packed:
     def text_bytes(self) -> int:
         """Return about what the arrays take in a page: compressed, and as text."""
         arrays = [*self.values, *self.sums, self.cube, self.ids]
-        packed = (len(zlib.compress(a, 6)) for a in arrays if a is not None)
+        packed = (len(zlib.compress(a.tobytes())) for a in arrays if a is not None)
         return sum(packed) * 4 // 3
 
 

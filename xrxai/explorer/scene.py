@@ -282,20 +282,20 @@ class Scene:
         if self._cube is None:
             rgb = seen.dataset["rgb"]
             colours = read(rgb, seen.y, seen.x, window, chunks_of(rgb)).astype(np.float64)
-            return colours, np.isfinite(colours).all(axis=0)
+            return colours, np.asarray(np.isfinite(colours).all(axis=0))
         place, found = self._cube, self._channels()
         assert place.y is not None
         assert place.x is not None
         assert found is not None
         data, chunks = self._cube_at(at), chunks_of(place.data)
-        colours = []
+        channels = []
         for positions in found[0]:
             bands = data.isel({place.band: positions})
             values = read(bands, place.y, place.x, window, chunks)
             dims = (place.band, place.y, place.x)
-            colours.append(colour_mean(xr.DataArray(values, dims=dims), place.data.attrs))
-        stacked = np.stack(colours)
-        keep = np.isfinite(stacked).all(axis=0)
+            channels.append(colour_mean(xr.DataArray(values, dims=dims), place.data.attrs))
+        stacked = np.stack(channels)
+        keep = np.asarray(np.isfinite(stacked).all(axis=0))
         if "valid" in seen.dataset and {seen.y, seen.x} == set(seen.dataset["valid"].dims):
             keep &= read(seen.dataset["valid"], seen.y, seen.x, window, {}).astype(bool)
         return stacked, keep

@@ -194,7 +194,7 @@ def sample(array: xr.DataArray, chunks: Mapping[str, int], most: int = 24) -> ND
     for i in range(taken):
         where: dict[str, slice] = {}
         if taken == total:
-            position = np.unravel_index(i, tuple(counts.values()))
+            position = tuple(int(p) for p in np.unravel_index(i, tuple(counts.values())))
         else:  # rotations by irrational numbers fill a box evenly
             position = tuple(
                 int((i + 0.5) * turn % 1 * c)
