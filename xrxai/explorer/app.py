@@ -12,6 +12,7 @@ import panel as pn
 import param
 
 from xrxai.errors import choice
+from xrxai.explorer.canvas import Map
 from xrxai.explorer.looks import (
     bars_of,
     feature_labels,
@@ -21,8 +22,8 @@ from xrxai.explorer.looks import (
     pixel_title,
     slider_title,
 )
-from xrxai.explorer.panels import Map, Strips
 from xrxai.explorer.scene import STEP_BYTES, At, Scene, warning
+from xrxai.explorer.strips import Strips
 from xrxai.explorer.window import Window, pixel_at, seen_in, whole
 
 _WIDE = 470

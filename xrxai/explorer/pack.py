@@ -75,7 +75,7 @@ def pack(scene: Scene, at: At, step: int) -> Packed:
             finite = np.isfinite(means)
             total = np.where(finite, means, 0.0).sum(axis=0, dtype=np.float64)
             sums.append(stored(np.where(finite.any(axis=0), total, np.nan)[None]))
-    cube = scene.cube_means(at, window)
+    cube = scene.backdrop.means(at.lead, window)
     packed, scale = (None, 1.0) if cube is None else stored(cube)
     ids = None
     if scene.kind == "segments":

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xrxai.errors import OptionError, positive
+from xrxai.explorer.canvas import Map
 from xrxai.explorer.colours import signs
 from xrxai.explorer.looks import bars_of, headline, slider_title
 from xrxai.explorer.pack import Packed, pack
-from xrxai.explorer.panels import Map, Strips
 from xrxai.explorer.scene import At
+from xrxai.explorer.strips import Strips
 from xrxai.explorer.window import Window, whole
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from xrxai.errors import CubeError, ResultError
+from xrxai.errors import ResultError
+from xrxai.explorer.backdrop import Backdrop
 from xrxai.explorer.window import (
     Window,
     chunks_of,
@@ -19,17 +20,8 @@ from xrxai.explorer.window import (
     touched,
     whole,
 )
-from xrxai.labelled.axes import FILL_ATTRS, is_fill
-from xrxai.labelled.cube import Cube, locate
 from xrxai.plot.bands import Axis, Group, groups_of, spectral_axis
 from xrxai.plot.grid import Grid, grid
-from xrxai.plot.picture import (
-    TRUE_COLOUR,
-    colour_bands,
-    colour_mean,
-    stretch_limits,
-    stretched,
-)
 from xrxai.plot.style import Scale, scale
 from xrxai.plot.view import View, is_signed, view
 
@@ -77,7 +69,7 @@ class Scene:
         self.lead = {d: _labels(explanation, d) for d in first.lead}
         self.chunks = chunks_of(explanation["attribution"])
         self._kept: dict[Any, Any] = {}
-        self._cube = None if self.cube is None else self._located(self.cube, first)
+        self.backdrop = Backdrop(self.cube, first, self.lead)
         self.start = At(0, tuple((d, 0) for d in self.lead))
         self.first = self.seen(self.start)
 
@@ -103,9 +95,7 @@ class Scene:
         y, x = self.first.y, self.first.x
         if {y, x} <= set(self.first.dataset.dims):
             return grid(self.first.dataset, y, x)
-        if self._cube is not None and self._cube.y is not None and self._cube.x is not None:
-            return grid(self._cube.data, self._cube.y, self._cube.x)
-        return None
+        return self.backdrop.grid
 
     def axis(self) -> Axis | None:
         """Return the spectral axis, None where there are no bands."""
@@ -167,7 +157,8 @@ class Scene:
         table[seen.dataset["segment"].to_numpy().astype(np.int64)] = seen.attribution.to_numpy()
         values: Floats = table[ids]
         if "valid" in seen.dataset:
-            keep = read(seen.dataset["valid"], seen.y, seen.x, window, {})
+            valid = seen.dataset["valid"]
+            keep = read(valid, seen.y, seen.x, window, chunks_of(valid))
             values = np.where(keep.astype(bool), values, np.nan)
         return values
 
@@ -232,87 +223,24 @@ class Scene:
                 best, largest = start + int(means.argmax()), float(means.max())
         return best
 
-    # colours of the scene
+    # what lies below
 
     def picture(self, at: At, window: Window) -> Floats | None:
-        """Return the true colours in a window, (y, x, rgba); None when nothing holds them.
-
-        The contrast is that of the whole scene, whatever the window.
-        """
-        placed = self.placed()
-        if placed is None or not self._has_colours(at):
+        """Return the true colours in a window, (y, x, rgba); None when nothing holds them."""
+        placed, seen = self.placed(), self.seen(at)
+        if placed is None or not self.backdrop.has_colours(seen):
             return None
-        key = ("stretch", at.lead)
-        if key not in self._kept:
-            colours, keep = self._colours(at, whole(placed))
-            self._kept[key] = stretch_limits(colours, keep, "channel")
-        colours, keep = self._colours(at, window)
-        return stretched(colours, keep, *self._kept[key])
-
-    def _has_colours(self, at: At) -> bool:
-        if self._cube is not None:
-            return self._cube.y is not None and self._channels() is not None
-        seen = self.seen(at)
-        return "rgb" in seen.dataset and {seen.y, seen.x} <= set(seen.dataset["rgb"].dims)
+        return self.backdrop.picture(seen, at.lead, window, whole(placed))
 
     def colours_said(self, at: At) -> str:
         """Return which bands make the picture, in words."""
-        if self._cube is not None:
-            found = self._channels()
-            return "" if found is None else found[1]
-        rgb = self.seen(at).dataset.get("rgb")
-        return "" if rgb is None else str(rgb.attrs.get("wavelengths", ""))
-
-    def _channels(self) -> tuple[list[NDArray[Any]], str] | None:
-        if "channels" not in self._kept:
-            place = self._cube
-            assert place is not None
-            try:
-                found = colour_bands(
-                    place.data, place.band, place.wavelength, place.good_band, TRUE_COLOUR
-                )
-            except ValueError:  # a sensor of the infrared has no such bands
-                found = None
-            self._kept["channels"] = found
-        kept: tuple[list[NDArray[Any]], str] | None = self._kept["channels"]
-        return kept
-
-    def _colours(self, at: At, window: Window) -> tuple[Floats, NDArray[np.bool_]]:
-        seen = self.seen(at)
-        if self._cube is None:
-            rgb = seen.dataset["rgb"]
-            colours = read(rgb, seen.y, seen.x, window, chunks_of(rgb)).astype(np.float64)
-            return colours, np.asarray(np.isfinite(colours).all(axis=0))
-        place, found = self._cube, self._channels()
-        assert place.y is not None
-        assert place.x is not None
-        assert found is not None
-        data, chunks = self._cube_at(at), chunks_of(place.data)
-        channels = []
-        for positions in found[0]:
-            bands = data.isel({place.band: positions})
-            values = read(bands, place.y, place.x, window, chunks)
-            dims = (place.band, place.y, place.x)
-            channels.append(colour_mean(xr.DataArray(values, dims=dims), place.data.attrs))
-        stacked = np.stack(channels)
-        keep = np.asarray(np.isfinite(stacked).all(axis=0))
-        if "valid" in seen.dataset and {seen.y, seen.x} == set(seen.dataset["valid"].dims):
-            keep &= read(seen.dataset["valid"], seen.y, seen.x, window, {}).astype(bool)
-        return stacked, keep
-
-    # one pixel
+        return self.backdrop.said(self.seen(at))
 
     def spectrum(self, at: At, row: int, column: int) -> Floats | None:
         """Return the cube's values at a pixel, (band,); None without the cube."""
-        place = self._cube
-        if place is None or place.y is None or place.x is None:
-            return None
-        data = self._cube_at(at).isel({place.y: row, place.x: column})
-        data = data.load() if data.chunks is None else data.compute()
-        for name in FILL_ATTRS:
-            if name in place.data.attrs:
-                data = data.where(~is_fill(data, place.data.attrs[name]))
-        return np.where(place.good_band, data.to_numpy().astype(np.float64), np.nan)
+        return self.backdrop.spectrum(at.lead, row, column)
+
+    # one pixel
 
     def typical(self, at: At) -> Floats | None:
         """Return mean, 5 % and 95 % of the spectra of the scene, (3, band)."""
@@ -346,19 +274,6 @@ class Scene:
         found = read_means(seen.attribution, seen.y, seen.x, window, self.chunks)
         return found if seen.feature else found[None]
 
-    def cube_means(self, at: At, window: Window) -> NDArray[np.float32] | None:
-        """Return means of k x k pixels of the cube, (band, y, x); None without the cube."""
-        place = self._cube
-        if place is None or place.y is None or place.x is None:
-            return None
-        data = self._cube_at(at)
-        for name in FILL_ATTRS:
-            if name in place.data.attrs:
-                data = data.where(~is_fill(data, place.data.attrs[name]))
-        found = read_means(data, place.y, place.x, window, chunks_of(place.data))
-        found[~place.good_band] = np.nan
-        return found
-
     def every_target(self, at: At, row: int, column: int) -> Floats:
         """Return the value of a map at a pixel, for all targets."""
         found = [self.features(At(t, at.lead), row, column) for t in range(len(self.targets))]
@@ -368,31 +283,6 @@ class Scene:
         if "target" not in self.explanation.dims:
             return self.explanation
         return self.explanation.isel(target=position)
-
-    def _cube_at(self, at: At) -> xr.DataArray:
-        assert self._cube is not None
-        return self._cube.data.isel({d: i for d, i in at.lead if d in self._cube.lead})
-
-    def _located(self, cube: xr.DataArray, seen: View) -> Cube:
-        place = locate(cube)
-        for dim in place.lead:
-            if dim not in self.lead and cube.sizes[dim] != 1:
-                raise CubeError(
-                    f"The explorer shows one cube, and this one has {dim}: {cube.sizes[dim]}. "
-                    f"Type .isel({dim}=0) to take the first."
-                )
-        alone = [d for d in place.lead if d not in self.lead]
-        if alone:
-            place = locate(cube.squeeze(alone))
-        sizes = seen.dataset.sizes
-        pairs = ((place.band, seen.band), (place.y, seen.y), (place.x, seen.x))
-        for own, theirs in pairs:
-            if own is not None and theirs in sizes and cube.sizes[own] != sizes[theirs]:
-                raise ResultError(
-                    f"The cube has {own}: {cube.sizes[own]} and the explanation {theirs}: "
-                    f"{sizes[theirs]}: pass the cube that was explained."
-                )
-        return place
 
 
 def _labels(dataset: xr.Dataset, dim: str) -> list[str]:

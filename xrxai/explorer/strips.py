@@ -1,4 +1,4 @@
-"""The panels of the explorer in plain Bokeh: of the app, and of pages that stand alone."""
+"""The strips of the explorer in plain Bokeh: of the app, and of pages that stand alone."""
 
 from __future__ import annotations
 
@@ -6,100 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xrxai.explorer.colours import packed, palette, signs, upright
+from xrxai.explorer.colours import signs
+from xrxai.explorer.dress import STRIP_WIDTH, dress, name_groups, room
 from xrxai.explorer.looks import Bars, band_label
 from xrxai.explorer.scene import Scene
-from xrxai.explorer.window import Window
 from xrxai.plot.bands import Axis, Group
-from xrxai.plot.grid import Grid
-from xrxai.plot.style import LINE_COLOUR, NAN_COLOUR, SPREAD_COLOUR, Scale, unit_label
+from xrxai.plot.style import LINE_COLOUR, SPREAD_COLOUR, unit_label
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
 
-MAP_SIDE, MAP_LOWEST = 470, 220
-STRIP_WIDTH = 520
-LEFT = 78  # room for labels, the same for all strips: their frames are in line
-AT_COLOUR = "#E69F00"
-
-
-class Map:
-    """The scene: its picture, the attribution over it, the pixel that was tapped."""
-
-    def __init__(self, scene: Scene, placed: Grid, *, opacity: float) -> None:
-        from bokeh.models import ColorBar, ColumnDataSource, LinearColorMapper, Range1d
-        from bokeh.plotting import figure
-
-        self.placed = placed
-        across = sorted((placed.left, placed.right))
-        down = sorted((placed.bottom, placed.top))
-        width, height, across, down = _framed(placed, across, down)
-        self.figure = figure(
-            frame_width=width, frame_height=height,
-            x_range=Range1d(*across), y_range=Range1d(*(down if placed.north_up else down[::-1])),
-            x_axis_label=placed.xlabel, y_axis_label=placed.ylabel,
-            background_fill_color=NAN_COLOUR, toolbar_location="above", tools="",
-            name="map",
-        )  # fmt: skip
-        _tools(self.figure)
-        dress(self.figure)
-        self.figure.xaxis.formatter = self.figure.yaxis.formatter = _plain()
-        self.figure.xaxis.ticker.desired_num_ticks = 4
-        self.figure.yaxis.ticker.desired_num_ticks = 5
-        self.figure.yaxis.major_label_orientation = "vertical"
-        self.picture = ColumnDataSource(_no_image(), name="picture_data")
-        self.values = ColumnDataSource(_no_image(), name="values_data")
-        self.marker = ColumnDataSource({"x": [], "y": []}, name="marker_data")
-        where = {"x": "x", "y": "y", "dw": "dw", "dh": "dh", "image": "image"}
-        self.figure.image_rgba(source=self.picture, **where)
-        self.mapper = LinearColorMapper(palette=["#ffffff"], low=-1, high=1, nan_color=NAN_COLOUR)
-        self.has_values = scene.has_values_in_space
-        self.glyph: Any = None
-        if self.has_values:
-            drawn = self.figure.image(source=self.values, color_mapper=self.mapper, **where)
-            self.glyph = drawn.glyph
-            self.glyph.global_alpha = opacity
-            bar = ColorBar(
-                color_mapper=self.mapper, width=14, padding=6,
-                title=unit_label(scene.first.attribution, "attribution"),
-                major_label_text_font_size="8pt", title_text_font_size="8pt",
-                title_text_font_style="normal",
-            )  # fmt: skip
-            self.figure.add_layout(bar, "right")
-        for colour, size in (("white", 13), ("black", 10)):
-            self.figure.scatter(
-                "x", "y", source=self.marker, size=size, fill_color=None, line_color=colour,
-                line_width=2,
-            )  # fmt: skip
-
-    def show_picture(self, rgba: Floats | None, window: Window) -> None:
-        """Draw the true colours of a window."""
-        self.picture.data = _no_image() if rgba is None else self._image(packed(rgba), window)
-
-    def show_values(self, values: Floats, window: Window) -> None:
-        """Draw the attribution of a window."""
-        self.values.data = self._image(values.astype(np.float32), window)
-
-    def show_limits(self, scaled: Scale, *, over_picture: bool) -> None:
-        """Set what values the colours stand for."""
-        self.mapper.update(
-            palette=palette(scaled, over_picture=over_picture), low=scaled.low, high=scaled.high
-        )
-
-    def show_marker(self, row: int, column: int) -> None:
-        """Put the ring around a pixel."""
-        x = self.placed.column_edges(np.array([column, column + 1])).mean()
-        y = self.placed.row_edges(np.array([row, row + 1])).mean()
-        self.marker.data = {"x": [float(x)], "y": [float(y)]}
-
-    def _image(self, image: NDArray[Any], window: Window) -> dict[str, Any]:
-        left, right, bottom, top = window.extent(self.placed)
-        return {
-            "image": [upright(image, self.placed)],
-            "x": [left], "y": [bottom], "dw": [right - left], "dh": [top - bottom],
-        }  # fmt: skip
+_LEFT = 78  # room for labels, the same for all strips: their frames are in line
+_AT_COLOUR = "#E69F00"
 
 
 class Strips:
@@ -121,7 +41,7 @@ class Strips:
             self._bands(axis)
         for strip in self.figures:
             mark = Span(
-                dimension="height", line_color=AT_COLOUR, line_width=1.5, visible=False,
+                dimension="height", line_color=_AT_COLOUR, line_width=1.5, visible=False,
                 location=float(axis.limits[0]) if axis is not None else 0.0,
             )  # fmt: skip
             strip.add_layout(mark)
@@ -183,7 +103,7 @@ class Strips:
         )  # fmt: skip
         strip.add_tools("xpan", "xwheel_zoom", "reset")
         dress(strip)
-        strip.min_border_left = LEFT
+        strip.min_border_left = _LEFT
         for group in self.groups:
             for low, high in group.intervals:
                 if np.isfinite(low):
@@ -223,7 +143,7 @@ class Strips:
             name="bars",
         )  # fmt: skip
         dress(self.bottom)
-        self.bottom.min_border_left = LEFT
+        self.bottom.min_border_left = _LEFT
         self.bottom.hbar(
             y="name", right="shown", height=0.62, source=self.bars, fill_color="colour",
             line_color="line", line_width=2,
@@ -328,94 +248,3 @@ class Strips:
             mark.visible = x is not None
             if x is not None:
                 mark.location = float(x)
-
-
-def room(values: Floats, *, zero: bool) -> tuple[float, float]:
-    """Return the range of an axis around values, with zero in it where it matters."""
-    finite = values[np.isfinite(values)]
-    if zero:
-        finite = np.append(finite, 0.0)
-    if not finite.size:
-        return 0.0, 1.0
-    low, high = float(finite.min()), float(finite.max())
-    margin = 0.06 * (high - low) or abs(high) * 0.1 or 1.0
-    return low - margin, high + margin
-
-
-def dress(strip: Any) -> None:
-    """Give a figure the look of the static ones."""
-    strip.title.text_font_size = "10pt"
-    strip.outline_line_color = "#dddddd"
-    strip.grid.grid_line_color = None
-    for axis in strip.axis:
-        axis.axis_label_text_font_style = "normal"
-        axis.axis_label_text_font_size = "9pt"
-        axis.major_label_text_font_size = "8pt"
-        axis.minor_tick_line_color = None
-    strip.toolbar.logo = None
-
-
-def name_groups(strip: Any, groups: list[Group], axis: Axis | None) -> None:
-    """Write the names of groups over a strip, upright where they are too long for it."""
-    from bokeh.models import Label
-
-    if axis is None:
-        return
-    left, right = axis.limits
-    taken = -np.inf
-    pieces = [(low, high, g) for g in groups for low, high in g.intervals]
-    for low, high, group in sorted(pieces, key=lambda piece: piece[:2]):
-        low, high = max(low, left), min(high, right)
-        if not low < high:
-            continue
-        pixels, length = (high - low) / (right - left) * STRIP_WIDTH, 6.2 * len(group.name)
-        flat = length <= pixels + 4
-        place = ((low + high) / 2 - left) / (right - left) * STRIP_WIDTH
-        half = length / 2 if flat else 7
-        if place - half < taken:
-            continue
-        taken = place + half
-        strip.add_layout(
-            Label(
-                x=(low + high) / 2, y=strip.frame_height - 3, y_units="screen", text=group.name,
-                text_color=group.colour, text_font_size="8pt", angle=0 if flat else np.pi / 2,
-                text_align="center" if flat else "right",
-                text_baseline="top" if flat else "middle",
-            )
-        )  # fmt: skip
-
-
-def _framed(
-    placed: Grid, across: list[float], down: list[float]
-) -> tuple[int, int, list[float], list[float]]:
-    """Return size of the frame in screen pixels, and the ranges that fill it without distortion."""
-    ratio = placed.ratio()
-    width, height = (MAP_SIDE, MAP_SIDE * ratio) if ratio <= 1 else (MAP_SIDE / ratio, MAP_SIDE)
-    if height < MAP_LOWEST:
-        down, height = _widened(down, MAP_LOWEST / height), MAP_LOWEST
-    if width < MAP_LOWEST:
-        across, width = _widened(across, MAP_LOWEST / width), MAP_LOWEST
-    return round(width), round(height), across, down
-
-
-def _widened(ends: list[float], by: float) -> list[float]:
-    middle, half = sum(ends) / 2, (ends[1] - ends[0]) / 2 * by
-    return [middle - half, middle + half]
-
-
-def _tools(fig: Any) -> None:
-    from bokeh.models import BoxZoomTool, PanTool, ResetTool, SaveTool, WheelZoomTool
-
-    pan, wheel = PanTool(), WheelZoomTool(zoom_on_axis=False)
-    fig.add_tools(pan, BoxZoomTool(match_aspect=True), wheel, ResetTool(), SaveTool())
-    fig.toolbar.active_drag, fig.toolbar.active_scroll = pan, wheel
-
-
-def _plain() -> Any:
-    from bokeh.models import BasicTickFormatter
-
-    return BasicTickFormatter(use_scientific=False)
-
-
-def _no_image() -> dict[str, list[Any]]:
-    return {"image": [], "x": [], "y": [], "dw": [], "dh": []}
