@@ -144,7 +144,7 @@ class Page:
         """Keep a picture of the tab."""
         SHOTS.mkdir(parents=True, exist_ok=True)
         path = SHOTS / f"{name}.png"
-        self.tab.screenshot(path=path, full_page=True)
+        self.tab.screenshot(path=path)
         return path
 
     def close(self) -> None:

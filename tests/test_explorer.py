@@ -315,3 +315,34 @@ def test_state_is_parameters_and_a_table_of_spectra_opens():
     table = spectra.xai.explore()
     assert (table.placed, table.shown) == (None, None)
     assert table.__panel__() is not None
+
+
+@needs_panel
+def test_a_notebook_gets_what_changes():
+    """Panel sends changes of widgets by itself, and of figures when it is told to."""
+    from bokeh.document import Document
+    from bokeh.events import Tap
+    from panel.io.model import add_to_doc
+    from pyviz_comms import Comm
+
+    class Wire(Comm):
+        _comm = property(lambda _: True, lambda _, value: None)
+        sent: list = []
+
+        def send(self, data=None, metadata=None, buffers=()):
+            self.sent.extend(buffers)
+
+    why = cases.gradient(targets=("K", "pH"))
+    explorer = why.xai.explore(cases.cube())
+    document, wire = Document(), Wire()
+    root = explorer._create_view().get_root(document, wire)
+    add_to_doc(root, document, True)
+    explorer.param.update(summed=False, feature=5)
+    band = why["attribution"].values[0, 5, ::-1].astype("f4")
+    assert any(bytes(b) == band.tobytes() for b in wire.sent)
+    wire.sent.clear()
+    figure = next(m for m in root.references() if m.name == "map")
+    figure._trigger_event(Tap(figure, x=float(why.x[6]), y=float(why.y[12])))
+    assert (explorer.row, explorer.column) == (12, 6)
+    spectrum = cases.cube().values[:, 12, 6].astype("f8")
+    assert any(bytes(b) == spectrum.tobytes() for b in wire.sent)
