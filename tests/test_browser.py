@@ -213,6 +213,28 @@ def test_a_saved_page_works_offline(browser, saved, why, cube):
     page.close()
 
 
+def test_a_coarse_page_shows_means_and_says_so(browser, why, cube, tmp_path):
+    path = why.xai.explore(cube).save(tmp_path / "small.html", max_mb=2.0)
+    page = chromium.Page(browser, f"file://{path}", offline=True)
+    k = int(page.tab.locator("text=/mean of . × . pixels/").inner_text().split(" × ")[0][-1])
+    assert k > 1
+    row, column = 12 // k, 8 // k
+    page.tap(float(cube.x[8]), float(cube.y[12]))
+    inside = {"y": slice(row * k, (row + 1) * k), "x": slice(column * k, (column + 1) * k)}
+    mean = cube.isel(inside).mean(("y", "x")).values[cube["good_band"].values]
+    page.until(lambda: np.testing.assert_allclose(spectrum(page), mean, rtol=0, atol=1e-5))
+    said = page.read("spectrum", "title.text")
+    assert said == (
+        f"Mean of pixels: row {row * k}–{row * k + k - 1}, column {column * k}–{column * k + k - 1}"
+    )
+    bands = page.column("bands", "value").astype(float)
+    mean = why["attribution"][0].isel(inside).mean(("y", "x"))
+    np.testing.assert_allclose(bands, mean, rtol=0, atol=float(np.abs(why.attribution).max()) / 6e4)
+    page.shot("page_coarse")
+    assert (page.errors, page.elsewhere(f"file://{path}")) == ([], [])
+    page.close()
+
+
 def test_the_opacity_is_set_in_the_browser(browser, saved, cube):
     page = chromium.Page(browser, f"file://{saved}", offline=True)
     x, y = float(cube.x[9]), float(cube.y[8])

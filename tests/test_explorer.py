@@ -250,7 +250,7 @@ def test_a_coarse_page_holds_means(tmp_path):
 
 
 @needs_panel
-def test_many_bands_in_a_chunk_are_told_once_a_step_reads_much():
+def test_many_bands_in_a_chunk_are_told_once_a_step_reads_much(tmp_path):
     lazy = da.zeros((1, 300, 400, 400), dtype="f4", chunks=(1, 300, 400, 400))
     why = cases.gradient().isel(band=slice(0, 1), drop=True)[[]]
     why["attribution"] = (("target", "band", "y", "x"), lazy)
@@ -259,10 +259,17 @@ def test_many_bands_in_a_chunk_are_told_once_a_step_reads_much():
     said = warning(Scene(why))
     assert said == (
         "One step of the slider reads 192 MB, because chunks hold many bands (300). Write the "
-        "explanation anew in chunks of few: why.drop_encoding().chunk(band=10, y=256, x=256)"
-        ".xai.to_zarr('flat.zarr')."
+        "explanation anew in chunks of few: why.drop_encoding().chunk(target=1, band=10, y=256, "
+        "x=256).xai.to_zarr('flat.zarr')."
     )
     assert warning(Scene(why.chunk(band=10))) is None
+    small = cases.gradient(targets=("K", "pH"))
+    small.drop_encoding().chunk(target=1, band=10, y=16, x=16).xai.to_zarr(
+        tmp_path / "flat.zarr", progress=False
+    )
+    flat = xrxai.open_explanation(tmp_path / "flat.zarr")
+    assert Scene(flat).chunks == {"target": 1, "band": 10, "y": 16, "x": 16}
+    xr.testing.assert_equal(flat.load(), small)
     with pytest.warns(UserWarning, match=r"^One step of the slider reads 192 MB"):
         why.xai.explore()
 

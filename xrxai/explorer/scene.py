@@ -311,9 +311,11 @@ def warning(scene: Scene) -> str | None:
     if not scene.feature or size <= STEP_BYTES:
         return None
     seen = scene.first
+    chunks = {"target": 1} if "target" in scene.explanation.dims else {}
+    chunks |= {seen.feature: 10, seen.y: 256, seen.x: 256}
+    typed = ", ".join(f"{dim}={n}" for dim, n in chunks.items())
     return (
         f"One step of the slider reads {size / 1e6:.0f} MB, because chunks hold many bands "
         f"({scene.chunks.get(seen.feature)}). Write the explanation anew in chunks of few: "
-        f"why.drop_encoding().chunk({seen.feature}=10, {seen.y}=256, {seen.x}=256)"
-        f".xai.to_zarr('flat.zarr')."
+        f"why.drop_encoding().chunk({typed}).xai.to_zarr('flat.zarr')."
     )
