@@ -181,6 +181,62 @@ def test_limits_and_colours_are_those_of_the_static_figures():
     )
 
 
+def in_tiles(one: xr.Dataset, *, edges_y, edges_x) -> xr.Dataset:
+    """The explanation of each tile by itself: what `one` says, times the number of the tile."""
+    ny, nx = len(edges_y) - 1, len(edges_x) - 1
+    number = xr.DataArray(1.0 + np.arange(ny * nx).reshape(ny, nx), dims=("tile_y", "tile_x"))
+    made = one.copy()
+    for name in ("attribution", "ci_low", "ci_high", "standard_error"):
+        made[name] = (one[name] * number).transpose("target", "tile_y", "tile_x", ...)
+    ends = {
+        "tile_row_start": ("tile_y", edges_y[:-1]), "tile_row_stop": ("tile_y", edges_y[1:]),
+        "tile_column_start": ("tile_x", edges_x[:-1]), "tile_column_stop": ("tile_x", edges_x[1:]),
+    }  # fmt: skip
+    return made.assign_coords(ends)
+
+
+@pytest.mark.parametrize("kind", ["lime_spectral", "lime_spatial", "regions"])
+def test_tiles_and_regions_are_laid_over_their_pixels(kind):
+    edges = {"edges_y": [0, 12, 24, 36], "edges_x": [0, 20, 40]}  # the last columns are in none
+    if kind == "regions":
+        made = cases.lime_spectral()
+        share = xr.DataArray([1.0, -2.0, 3.0], dims="region")
+        for name in ("attribution", "ci_low", "ci_high", "standard_error"):
+            made[name] = (made[name] * share).transpose("target", "region", "group")
+        ids = np.zeros((36, 44), dtype=int)
+        ids[:10, 5:], ids[12:20, :9], ids[25:, 30:] = 2, 1, 3
+        made["region_of_pixel"] = (("y", "x"), ids)
+    else:
+        made = in_tiles(getattr(cases, kind)(), **edges)
+    scene = Scene(made)
+    assert scene.lead == {}
+    assert scene.has_values_in_space
+    spread = made.xai.on_cube()["attribution"].isel(target=0)
+    window = Window((3, 36), (1, 44), 2)
+    inside = {"y": slice(3, 36, 2), "x": slice(1, 44, 2)}
+    if kind == "lime_spatial":
+        expected = spread.where(made["valid"]).isel(inside).transpose("y", "x")
+        np.testing.assert_array_equal(scene.plane(At(0), None, window), expected)
+        bars = looks.bars_of(scene, [], At(0), 25, 21, scene.features(At(0), 25, 21))
+        tile = made["attribution"].values[0, 2, 1]
+        assert set(bars.values) <= set(tile)
+        assert bars.names[bars.picked] == str(int(made["segment_of_pixel"][25, 21]))
+        return
+    first = [int(np.flatnonzero(made["group_of_band"] == k + 1)[0]) for k in range(5)]
+    groups = spread.isel(band=first).transpose("band", "y", "x").isel(inside)
+    for k in range(5):
+        np.testing.assert_array_equal(scene.plane(At(0), k, window), groups[k])
+    np.testing.assert_allclose(scene.plane(At(0), None, window), groups.sum("band", min_count=1))
+    np.testing.assert_allclose(
+        scene.means(At(0), Window((0, 36), (0, 44), 4))[:, 2, 2],
+        spread.isel(band=first, y=slice(8, 12), x=slice(8, 12)).mean(("y", "x")), rtol=1e-6,
+    )  # fmt: skip
+    at = scene.features(At(0), 13, 7)
+    np.testing.assert_array_equal(at, spread.isel(band=first, y=13, x=7))
+    assert np.isnan(scene.features(At(0), 22, 43)).all()
+    assert scene.strongest(At(0)) == 3
+
+
 def test_bars_are_sums_over_the_bands_of_groups():
     cube = cases.cube(bad=(760, 775))
     why = cases.gradient(cube)

@@ -277,7 +277,7 @@ class _Screen:
         explorer, scene = self.explorer, self.scene
         row, column, at = explorer.row, explorer.column, explorer.at
         values = scene.features(at, row, column)
-        per_pixel = scene.first.per_pixel
+        per_pixel = scene.per_pixel
         where = pixel_title(self.placed, row, column) if self._taps else ""
         if self.map is not None and self._taps:
             self.map.show_marker(row, column)

@@ -100,7 +100,7 @@ def bars_of(
         every = scene.every_target(at, row, column)
         return _bars(scene.targets, every, "Targets at this pixel", picked=at.target)
     if seen.kind == "segments":
-        made = read_bars(seen, None)
+        made = read_bars(scene.seen_at(at, row, column), None)
         shown = made.shown
         names = [made.names[k] for k in shown]
         here = str(int(seen.dataset["segment_of_pixel"].isel({seen.y: row, seen.x: column})))
@@ -135,10 +135,7 @@ def _bound(scene: Scene, at: At, name: str, row: int, column: int) -> Floats | N
     seen = scene.seen(at)
     if name not in seen.dataset or seen.dataset[name].dims != seen.attribution.dims:
         return None
-    array = seen.dataset[name]
-    if seen.per_pixel:
-        array = array.isel({seen.y: row, seen.x: column})
-    return np.asarray(array.to_numpy(), dtype=np.float64).reshape(-1)
+    return scene.at_pixel(seen, seen.dataset[name], row, column)
 
 
 def first_pixel(scene: Scene, at: At) -> tuple[int, int]:

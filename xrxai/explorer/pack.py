@@ -78,7 +78,7 @@ def pack(scene: Scene, at: At, step: int) -> Packed:
     cube = scene.backdrop.means(at.lead, window)
     packed, scale = (None, 1.0) if cube is None else stored(cube)
     ids = None
-    if scene.kind == "segments":
+    if scene.kind == "segments" and not scene.spread.dims:
         ids = upright(scene.ids(scene.seen(at), window).astype(np.int32), placed)
     return Packed(
         window,

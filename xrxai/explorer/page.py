@@ -85,7 +85,7 @@ def _page(explorer: Explorer, packed: Packed) -> str:
     nothing = np.zeros(_features(explorer))
     strips.show_bands(nothing, _bands_words(explorer, explorer.at))
     bars = bars_of(scene, explorer.groups, explorer.at, explorer.row, explorer.column, nothing)
-    if scene.first.per_pixel:  # a page has no intervals of every pixel
+    if scene.per_pixel:  # a page has no intervals of every pixel
         bars = replace(bars, title=bars.title.removesuffix(" (95 % CI)"))
     strips.show_bars(bars)
     widgets = _widgets(explorer)
@@ -207,7 +207,7 @@ def _widgets(explorer: Explorer) -> dict[str, Any]:
 def _store(explorer: Explorer, packed: Packed, strips: Strips) -> dict[str, Any]:
     """What page.js reads."""
     scene, placed, axis = explorer.scene, explorer.placed, explorer.axis
-    per_pixel = scene.first.per_pixel
+    per_pixel = scene.per_pixel
     ny, nx = packed.window.shape
     left, right, bottom, top = (
         (0.0, 1.0, 0.0, 1.0) if placed is None else packed.window.extent(placed)
@@ -282,7 +282,7 @@ def _line(axis: Any) -> list[int]:
 
 def _bands_words(explorer: Explorer, at: At) -> str:
     target = explorer.scene.targets[at.target]
-    what = "Attribution at this pixel" if explorer.scene.first.per_pixel else "Attribution"
+    what = "Attribution at this pixel" if explorer.scene.per_pixel else "Attribution"
     return f"{what}, target “{target}”" if target else what
 
 
@@ -303,6 +303,8 @@ def _footnote(explorer: Explorer, packed: Packed) -> str:
             said.append(f"The picture shows 1 of {fine.step} × {fine.step} pixels.")
     if packed.values or packed.cube is not None:
         said.append("Values are rounded to 1/32767 of the largest.")
+    if scene.kind == "segments" and scene.spread.dims:
+        said.append(f"Bars are of the tile of row {explorer.row}, column {explorer.column}.")
     for dim, position in explorer.at.lead:
         said.append(f"{dim}: {scene.lead[dim][position]} of {len(scene.lead[dim])}.")
     colours = scene.colours_said(explorer.at)

@@ -10,6 +10,7 @@ import xarray as xr
 
 from xrxai.errors import ResultError
 from xrxai.explorer.backdrop import Backdrop
+from xrxai.explorer.spread import Spread
 from xrxai.explorer.window import (
     Window,
     chunks_of,
@@ -66,7 +67,8 @@ class Scene:
         first = view(self._of_target(0))
         if 0 in first.attribution.shape:
             raise ResultError("This explanation has no values: one of its dims has length 0.")
-        self.lead = {d: _labels(explanation, d) for d in first.lead}
+        self.spread = Spread(first)
+        self.lead = {d: _labels(explanation, d) for d in first.lead if d not in self.spread.dims}
         self.chunks = chunks_of(explanation["attribution"])
         self._kept: dict[Any, Any] = {}
         self.backdrop = Backdrop(self.cube, first, self.lead)
@@ -83,12 +85,17 @@ class Scene:
     @property
     def has_values_in_space(self) -> bool:
         """Whether there is a map of the attribution."""
-        return self.first.per_pixel or self.kind == "segments"
+        return self.per_pixel or self.kind == "segments"
+
+    @property
+    def per_pixel(self) -> bool:
+        """Whether every pixel has values of its own, or of the tile or region that it is in."""
+        return self.first.per_pixel or (bool(self.spread.dims) and self.kind != "segments")
 
     @property
     def feature(self) -> str:
         """The dim that a slider runs along, '' when a pixel has one value."""
-        return self.first.feature if self.first.per_pixel else ""
+        return self.first.feature if self.per_pixel else ""
 
     def placed(self) -> Grid | None:
         """Return where the pixels lie; None for a table of spectra."""
@@ -131,6 +138,12 @@ class Scene:
         if seen.kind == "segments":
             return self._segments(seen, window)
         array = seen.attribution
+        if self.spread.dims:
+            if seen.feature and feature is None:
+                array = array.sum(seen.feature, skipna=True, min_count=1)
+            elif seen.feature:
+                array = array.isel({seen.feature: feature})
+            return self.spread.take(array, window)
         if not seen.feature:
             values = read(array, seen.y, seen.x, window, self.chunks)
         elif feature is None:
@@ -153,9 +166,15 @@ class Scene:
 
     def _segments(self, seen: View, window: Window) -> Floats:
         ids = self.ids(seen, window)
-        table = np.full(int(max(ids.max(initial=0), seen.dataset["segment"].max())) + 1, np.nan)
-        table[seen.dataset["segment"].to_numpy().astype(np.int64)] = seen.attribution.to_numpy()
-        values: Floats = table[ids]
+        labels = seen.dataset["segment"].to_numpy().astype(np.int64)
+        position = np.full(int(max(ids.max(initial=0), labels.max())) + 1, -1)
+        position[labels] = np.arange(labels.size)
+        place = position[ids]
+        found = seen.attribution.transpose(..., *self.spread.dims, "segment").to_numpy()
+        # Segments are counted in each tile by itself.
+        places = [*(self.spread.places(window) if self.spread.dims else ()), place]
+        inside = np.logical_and.reduce([p >= 0 for p in places])
+        values: Floats = np.where(inside, found[tuple(p.clip(0) for p in places)], np.nan)
         if "valid" in seen.dataset:
             valid = seen.dataset["valid"]
             keep = read(valid, seen.y, seen.x, window, chunks_of(valid))
@@ -201,6 +220,9 @@ class Scene:
         """Return the band or group whose values are largest in a sample of the scene."""
         array, dim = self.seen(at).attribution, self.feature
         seen = self.seen(at)
+        if self.spread.dims:
+            others = [d for d in array.dims if d != dim]
+            return int(np.argmax(abs(array).fillna(0).mean(others).to_numpy()))
         n = array.sizes[dim]
         rows, columns = (array.sizes[d] for d in (seen.y, seen.x))
         best, largest = 0, -1.0
@@ -257,10 +279,24 @@ class Scene:
     def features(self, at: At, row: int, column: int) -> Floats:
         """Return the attribution at a pixel, per band or group; of others than maps, everywhere."""
         seen = self.seen(at)
-        array = seen.attribution
+        return self.at_pixel(seen, seen.attribution, row, column)
+
+    def at_pixel(self, seen: View, array: xr.DataArray, row: int, column: int) -> Floats:
+        """Return the values of an array like the attribution at a pixel, its tile or region."""
         if seen.per_pixel:
             array = array.isel({seen.y: row, seen.x: column})
+        elif self.spread.dims:
+            places = self.spread.pixel(row, column)
+            array = array.isel(places or dict.fromkeys(self.spread.dims, 0))
+            array = array if places else array.where(False)
         return np.asarray(array.to_numpy(), dtype=np.float64).reshape(-1)
+
+    def seen_at(self, at: At, row: int, column: int) -> View:
+        """Return the View of the tile or region that a pixel is in."""
+        if not self.spread.dims:
+            return self.seen(at)
+        places = self.spread.pixel(row, column) or dict.fromkeys(self.spread.dims, 0)
+        return view(self.seen(at).dataset.isel(places))
 
     # for a page
 
@@ -271,6 +307,15 @@ class Scene:
             every = Window(window.rows, window.columns, 1)
             drawn = xr.DataArray(self._segments(seen, every), dims=(seen.y, seen.x))
             return read_means(drawn, seen.y, seen.x, window, {})[None]
+        if self.spread.dims:
+            every = Window(window.rows, window.columns, 1)
+            order = (*self.spread.dims, *([seen.feature] if seen.feature else ()))
+            array = seen.attribution.transpose(*order)
+            parts = [array] if not seen.feature else array.transpose(seen.feature, ...)
+            planes = [
+                xr.DataArray(self.spread.take(part, every), dims=(seen.y, seen.x)) for part in parts
+            ]
+            return np.stack([read_means(p, seen.y, seen.x, window, {}) for p in planes])
         found = read_means(seen.attribution, seen.y, seen.x, window, self.chunks)
         return found if seen.feature else found[None]
 
