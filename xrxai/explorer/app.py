@@ -14,6 +14,7 @@ import param
 from xrxai.errors import choice
 from xrxai.explorer.canvas import Map
 from xrxai.explorer.looks import (
+    bands_title,
     bars_of,
     feature_labels,
     first_pixel,
@@ -277,7 +278,6 @@ class _Screen:
         explorer, scene = self.explorer, self.scene
         row, column, at = explorer.row, explorer.column, explorer.at
         values = scene.features(at, row, column)
-        per_pixel = scene.per_pixel
         where = pixel_title(self.placed, row, column) if self._taps else ""
         if self.map is not None and self._taps:
             self.map.show_marker(row, column)
@@ -285,9 +285,9 @@ class _Screen:
         self.strips.show_typical(scene.typical(at))
         mean = "Mean of the scene, 5–95 %" if scene.cube is None else where
         self.strips.show_spectrum(spectrum, mean)
-        of = f", target “{explorer.target}”" if explorer.target else ""
-        what = "Attribution at this pixel" if per_pixel else "Attribution"
-        self.strips.show_bands(values, where if scene.cube is None and per_pixel else what + of)
+        # Without the cube there is no strip above that says which pixel this is.
+        alone = scene.cube is None and scene.per_pixel
+        self.strips.show_bands(values, where if alone else bands_title(scene, at))
         self.strips.show_bars(bars_of(scene, explorer.groups, at, row, column, values))
 
 

@@ -91,6 +91,17 @@ def pixel_title(placed: Grid | None, row: int, column: int) -> str:
     return words
 
 
+def bands_title(scene: Scene, at: At, step: int = 1) -> str:
+    """Return what the attribution along the spectrum is of."""
+    what = "Attribution"
+    if scene.spread.dims:
+        what += f" of this {'tile' if len(scene.spread.dims) == 2 else 'region'}"
+    elif scene.per_pixel:
+        what = f"Mean of {step} × {step} pixels" if step > 1 else "Attribution at this pixel"
+    target = scene.targets[at.target]
+    return f"{what}, target “{target}”" if target else what
+
+
 def bars_of(
     scene: Scene, groups: list[Group], at: At, row: int, column: int, values: Floats
 ) -> Bars:

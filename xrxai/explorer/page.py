@@ -16,7 +16,7 @@ import numpy as np
 from xrxai.errors import OptionError, positive
 from xrxai.explorer.canvas import Map
 from xrxai.explorer.colours import signs
-from xrxai.explorer.looks import bars_of, headline, slider_title
+from xrxai.explorer.looks import bands_title, bars_of, headline, slider_title
 from xrxai.explorer.pack import Packed, pack
 from xrxai.explorer.scene import At
 from xrxai.explorer.strips import Strips
@@ -83,7 +83,7 @@ def _page(explorer: Explorer, packed: Packed) -> str:
     if drawn is not None:
         _fill(explorer, drawn, packed)
     nothing = np.zeros(_features(explorer))
-    strips.show_bands(nothing, _bands_words(explorer, explorer.at))
+    strips.show_bands(nothing, bands_title(scene, explorer.at, packed.window.step))
     bars = bars_of(scene, explorer.groups, explorer.at, explorer.row, explorer.column, nothing)
     if scene.per_pixel:  # a page has no intervals of every pixel
         bars = replace(bars, title=bars.title.removesuffix(" (95 % CI)"))
@@ -268,7 +268,7 @@ def _store(explorer: Explorer, packed: Packed, strips: Strips) -> dict[str, Any]
         **limits,
         "texts": {
             "headlines": [html.escape(headline(scene, a)) for a in everywhere],
-            "bands": [_bands_words(explorer, a) for a in everywhere],
+            "bands": [bands_title(scene, a, packed.window.step) for a in everywhere],
             "one": _map_words(explorer)[0], "sum": _map_words(explorer)[1],
         },
     }  # fmt: skip
@@ -278,12 +278,6 @@ def _line(axis: Any) -> list[int]:
     """Position of the band of every point of a line, -1 in a gap."""
     _, positions = axis.line(np.arange(float(axis.x.size)))
     return [-1 if math.isnan(p) else int(p) for p in positions]
-
-
-def _bands_words(explorer: Explorer, at: At) -> str:
-    target = explorer.scene.targets[at.target]
-    what = "Attribution at this pixel" if explorer.scene.per_pixel else "Attribution"
-    return f"{what}, target “{target}”" if target else what
 
 
 def _footnote(explorer: Explorer, packed: Packed) -> str:
