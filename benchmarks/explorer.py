@@ -138,7 +138,7 @@ def served(cube: Path, why: Path) -> Iterator[tuple[str, int]]:
         yield url, process.pid
     finally:
         process.terminate()
-        process.wait()
+        process.communicate()
 
 
 def peak(pid: int) -> float:

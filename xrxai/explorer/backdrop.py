@@ -72,9 +72,11 @@ class Backdrop:
 
         The contrast is that of the window `every`, of the whole scene.
         """
+        found = self._colours(seen, lead, window)
         if lead not in self._stretch:
-            self._stretch[lead] = stretch_limits(*self._colours(seen, lead, every), "channel")
-        return stretched(*self._colours(seen, lead, window), *self._stretch[lead])
+            whole = found if window == every else self._colours(seen, lead, every)
+            self._stretch[lead] = stretch_limits(*whole, "channel")
+        return stretched(*found, *self._stretch[lead])
 
     def _colours(self, seen: View, lead: Lead, window: Window) -> tuple[Floats, NDArray[np.bool_]]:
         place = self.place
