@@ -110,7 +110,7 @@ def read(
 ) -> NDArray[Any]:
     """Read every k-th pixel in a window, (..., y, x), a few rows of chunks at a time."""
     k, thin = window.step, []
-    for at, part in _by_rows(array, y, x, window, chunks, 1):
+    for at, part in _by_rows(array, y, x, window, chunks):
         # Copied: a view would hold the rest as well.
         thin.append(part[..., (window.rows[0] - at) % k :: k, ::k].copy())
     return np.concatenate(thin, axis=-2)
@@ -120,26 +120,40 @@ def read_means(
     array: xr.DataArray, y: str, x: str, window: Window, chunks: Mapping[str, int]
 ) -> NDArray[np.float32]:
     """Read the mean of each k x k pixels in a window, over those that have a value."""
+    others = [d for d in array.dims if d not in (y, x)]
+    if not others:
+        return _means(array, y, x, window, chunks)
+    n = array.sizes[others[0]]
+    piece = max(1, chunks.get(str(others[0]), PIECE_BYTES * n // max(1, array.nbytes)))
+    parts = (array.isel({others[0]: slice(at, at + piece)}) for at in range(0, n, piece))
+    return np.concatenate([_means(part, y, x, window, chunks) for part in parts])
+
+
+def _means(
+    array: xr.DataArray, y: str, x: str, window: Window, chunks: Mapping[str, int]
+) -> NDArray[np.float32]:
     k = window.step
-    out = []
-    for _, part in _by_rows(array, y, x, window, chunks, k):
-        part = part.astype(np.float64)
-        if k > 1:
-            finite = np.isfinite(part)
-            total, count = np.where(finite, part, 0.0), finite.astype(np.float64)
-            for axis in (-2, -1):
-                starts = np.arange(0, part.shape[axis], k)
-                total = np.add.reduceat(total, starts, axis=axis)
-                count = np.add.reduceat(count, starts, axis=axis)
-            part = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-        out.append(part.astype(np.float32))
-    return np.concatenate(out, axis=-2)
+    others = [array.sizes[d] for d in array.dims if d not in (y, x)]
+    total = np.zeros((*others, *window.shape))
+    count = np.zeros(total.shape, dtype=np.int32)
+    for at, part in _by_rows(array, y, x, window, chunks):
+        # A piece may begin and end within a row of means: its sums are added to what is there.
+        rows = (np.arange(at, at + part.shape[-2]) - window.rows[0]) // k
+        cuts = (np.unique(rows, return_index=True)[1], np.arange(0, part.shape[-1], k))
+        finite = np.isfinite(part)
+        sums = np.where(finite, part, 0.0).astype(np.float64)
+        for axis, starts in zip((-2, -1), cuts, strict=True):
+            sums = np.add.reduceat(sums, starts, axis=axis)
+            finite = np.add.reduceat(finite, starts, axis=axis, dtype=np.int32)
+        total[..., rows[0] : rows[-1] + 1, :] += sums
+        count[..., rows[0] : rows[-1] + 1, :] += finite
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
 
 
 def _by_rows(
-    array: xr.DataArray, y: str, x: str, window: Window, chunks: Mapping[str, int], align: int
+    array: xr.DataArray, y: str, x: str, window: Window, chunks: Mapping[str, int]
 ) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Give rows of a window as they are stored, cut at chunks, or after, at multiples of `align`.
+    """Give rows of a window as they are stored, cut where chunks end.
 
     A strided read of netCDF is many times slower than one of all rows that is thinned here; of
     Zarr whole chunks are read in any case.
@@ -157,7 +171,7 @@ def _by_rows(
     at = start
     while at < stop:
         end = at + most if not chunks else (at // chunk) * chunk + max(most, chunk)
-        end = min(stop, start + -(-(end - start) // align) * align)
+        end = min(stop, end)
         yield at, array.isel({y: slice(at, end)}).to_numpy()
         at = end
 
