@@ -41,14 +41,17 @@ def dress(strip: Any) -> None:
     strip.toolbar.logo = None
 
 
-def name_groups(strip: Any, groups: list[Group], axis: Axis | None) -> None:
-    """Write the names of groups over a strip, upright where they are too long for it."""
+def name_groups(strip: Any, groups: list[Group], axis: Axis | None) -> float:
+    """Write the names of groups over a strip, upright where they are too long for it.
+
+    Returns what has to be free above the values for them, as a share of their range.
+    """
     from bokeh.models import Label
 
     if axis is None:
-        return
+        return 0.0
     left, right = axis.limits
-    taken = -np.inf
+    taken, tall = -np.inf, 0.0
     pieces = [(low, high, g) for g in groups for low, high in g.intervals]
     for low, high, group in sorted(pieces, key=lambda piece: piece[:2]):
         low, high = max(low, left), min(high, right)
@@ -61,6 +64,7 @@ def name_groups(strip: Any, groups: list[Group], axis: Axis | None) -> None:
         if place - half < taken:
             continue
         taken = place + half
+        tall = max(tall, 15.0 if flat else length)
         strip.add_layout(
             Label(
                 x=(low + high) / 2, y=strip.frame_height - 3, y_units="screen", text=group.name,
@@ -69,3 +73,5 @@ def name_groups(strip: Any, groups: list[Group], axis: Axis | None) -> None:
                 text_baseline="top" if flat else "middle",
             )
         )  # fmt: skip
+    share = min(tall / float(strip.frame_height), 0.5)
+    return share / (1 - share)

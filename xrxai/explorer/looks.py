@@ -97,7 +97,7 @@ def bands_title(scene: Scene, at: At, step: int = 1) -> str:
     if scene.spread.dims:
         what += f" of this {'tile' if len(scene.spread.dims) == 2 else 'region'}"
     elif scene.per_pixel:
-        what = f"Mean of {step} × {step} pixels" if step > 1 else "Attribution at this pixel"
+        what += f", mean of {step} × {step} pixels" if step > 1 else " at this pixel"
     target = scene.targets[at.target]
     return f"{what}, target “{target}”" if target else what
 

@@ -85,7 +85,7 @@ function draw_pixel(row, column) {
     const y = line((band) => at(store.cube, store.cube_scale, band * ny * nx + i))
     spectrum.data = {x: spectrum.data.x, y}
     const [start, end] = room([...y, ...typical.data.low, ...typical.data.high], false)
-    spectrum_figure.y_range.setv({start, end: end + 0.12 * (end - start)})
+    spectrum_figure.y_range.setv({start, end: end + store.headroom * (end - start)})
     spectrum_figure.title.text = where
   }
   let found = store.plain === null ? null : store.plain[target]
@@ -102,7 +102,7 @@ function draw_pixel(row, column) {
       colour: Array.from(flat, (v) => store.colours[v >= 0 ? 0 : 1]),
     }
     const [start, end] = room(value, true)
-    bands_figure.y_range.setv({start, end: spectrum === null ? end + 0.12 * (end - start) : end})
+    bands_figure.y_range.setv({start, end: spectrum === null ? end + store.headroom * (end - start) : end})
     bands_figure.title.text = store.per_pixel && store.cube === null ? where : texts.bands[target]
   }
   if (store.fixed_bars !== null) {

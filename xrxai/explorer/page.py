@@ -260,6 +260,7 @@ def _store(explorer: Explorer, packed: Packed, strips: Strips) -> dict[str, Any]
             [i] if by_group else np.flatnonzero(g.member).tolist()
             for i, g in enumerate(explorer.groups)
         ],
+        "headroom": strips.headroom,
         "axis": None if axis is None else {
             "line": _line(axis), "x": axis.x.tolist() if scene.kind == "cube" else None,
         },

@@ -31,6 +31,7 @@ class Strips:
         self.axis, self.groups = axis, groups
         self.figures: list[Any] = []
         self.marks: list[Any] = []
+        self.headroom = 0.0
         self.label = unit_label(scene.first.attribution, "attribution")
         typical = scene.typical(scene.start)
         self.has_spectrum = axis is not None and (scene.cube is not None or typical is not None)
@@ -47,7 +48,7 @@ class Strips:
             strip.add_layout(mark)
             self.marks.append(mark)
         if self.figures:
-            name_groups(self.figures[0], groups, axis)
+            self.headroom = name_groups(self.figures[0], groups, axis)
         self._bars()
 
     def _spectrum(self, scene: Scene, axis: Axis) -> None:
@@ -185,7 +186,7 @@ class Strips:
             [self.spectrum.data["y"], self.typical.data["low"], self.typical.data["high"]]
         )
         low, high = room(shown, zero=False)
-        high += 0.12 * (high - low)  # for the names of groups
+        high += self.headroom * (high - low)
         self.top.y_range.update(start=low, end=high)
 
     def show_bands(self, values: Floats, title: str) -> None:
@@ -196,7 +197,7 @@ class Strips:
         self.bands.data = self.quads(values)
         low, high = room(values, zero=True)
         if not self.has_spectrum:
-            high += 0.12 * (high - low)  # for the names of groups
+            high += self.headroom * (high - low)
         self.middle.y_range.update(start=low, end=high)
 
     def quads(self, values: Floats) -> dict[str, Any]:
