@@ -26,7 +26,9 @@ def quantise(values: NDArray[Any]) -> tuple[NDArray[np.int16], float]:
     finite = np.isfinite(values)
     largest = float(np.abs(values[finite]).max()) if finite.any() else 0.0
     step = largest / 32767 or 1.0
-    numbers = np.where(finite, np.nan_to_num(values) / step, 0.0).round()
+    exact = np.where(finite, values, 0.0).astype(np.float64)
+    # Clipped: next to the smallest numbers that there are, the step is not exact.
+    numbers = (exact / step).round().clip(-32767, 32767)
     return np.where(finite, numbers, NONE).astype(np.int16), step
 
 
