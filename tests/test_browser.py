@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ import xarray as xr
 import xrxai
 from tests import browser as chromium
 from tests import plot_cases as cases
+from tests.conftest import skip_or_fail
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -22,7 +24,8 @@ BAD = (760.0, 775.0)
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    pytest.importorskip("panel")
+    if importlib.util.find_spec("panel") is None:
+        skip_or_fail("panel is not installed")
     with chromium.opened() as found:
         yield found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import inspect
 import json
 import os
@@ -21,6 +22,7 @@ import xarray as xr
 
 import xrxai
 from tests import worlds
+from tests.conftest import skip_or_fail
 from xrxai.cli import commands, inputs, main, values
 
 NETS = '''
@@ -35,6 +37,7 @@ TARGETS = ["K", "pH", "Mg"]
 
 def net():
     from tests import worlds
+from tests.conftest import skip_or_fail
 
     return worlds.SpectrumNet()
 
@@ -45,6 +48,7 @@ def make():
 
 def chips():
     from tests import worlds
+from tests.conftest import skip_or_fail
 
     return worlds.PatchNet()
 
@@ -671,7 +675,8 @@ def test_geotiffs_are_a_folder_or_one_map(work, capsys):
 def test_explore_serves_until_it_is_stopped(work, capsys):
     import urllib.request
 
-    pytest.importorskip("panel")
+    if importlib.util.find_spec("panel") is None:
+        skip_or_fail("panel is not installed")
     assert main([*EXPLAIN, "-o", "why.nc", "--quiet"]) == 0
     listens = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     command = ["explore", "why.nc", "--cube", "cube.nc", "--port", "0", "--no-browser"]
@@ -694,7 +699,8 @@ def test_explore_serves_until_it_is_stopped(work, capsys):
 
 @pytest.mark.slow
 def test_explore_writes_a_page(work, capsys):
-    pytest.importorskip("panel")
+    if importlib.util.find_spec("panel") is None:
+        skip_or_fail("panel is not installed")
     assert main([*EXPLAIN, "-o", "why.nc", "--quiet"]) == 0
     assert (
         main(["explore", "why.nc", "--cube", "cube.nc", "--target", "pH", "--save", "p.html"]) == 0
