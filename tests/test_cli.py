@@ -37,7 +37,6 @@ TARGETS = ["K", "pH", "Mg"]
 
 def net():
     from tests import worlds
-from tests.conftest import skip_or_fail
 
     return worlds.SpectrumNet()
 
@@ -48,7 +47,6 @@ def make():
 
 def chips():
     from tests import worlds
-from tests.conftest import skip_or_fail
 
     return worlds.PatchNet()
 
