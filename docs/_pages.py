@@ -22,6 +22,7 @@ CHAPTERS = {
     "xrxai.aggregation": "Global explanations",
     "xrxai.evaluation": "Evaluation",
     "xrxai.plot": "Figures",
+    "xrxai.explorer": "Explorer",
     "xrxai.datasets": "Sample data",
     "xrxai.training": "Training with limited data",
     "xrxai.errors": "Errors",

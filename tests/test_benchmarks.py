@@ -359,3 +359,18 @@ def test_designs_are_compared_and_put_between_their_marks(tmp_path, capsys):
     assert text.endswith("\n\nThe rest.\n")
     ratios = re.findall(r"\| balanced \| \d+ \| (\d\.\d\d) \(\d+\.\d\d\) \|", text)
     assert len(ratios) == 2 * 8
+
+
+@pytest.mark.browser
+def test_the_explorer_is_timed_in_a_browser(tmp_path, monkeypatch):
+    from benchmarks import explorer
+    from tests.browser import chromium
+
+    monkeypatch.setenv("XRXAI_CHROMIUM", chromium())
+    page = tmp_path / "performance.md"
+    where = ["--folder", str(tmp_path / "scene"), "--out", str(page)]
+    assert explorer.main(["--short", *where]) == 0
+    text = page.read_text()
+    for words in explorer.STEPS.values():
+        assert len(re.findall(rf"^\| {re.escape(words)} \| \d+ ms \|", text, re.MULTILINE)) == 1
+    assert len(re.findall(r"peak \| \d+ MB \|", text)) == 1

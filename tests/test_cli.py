@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import inspect
 import json
 import os
@@ -21,6 +22,7 @@ import xarray as xr
 
 import xrxai
 from tests import worlds
+from tests.conftest import skip_or_fail
 from xrxai.cli import commands, inputs, main, values
 
 NETS = '''
@@ -467,6 +469,19 @@ WRONG = {
         ["plot", "cube.nc", "-o", "fig.pdf", "--kind", "rgb", "--target", "K"],
         "--kind rgb draws no single target; drop --target.",
     ),
+    "to explore": (
+        ["explore", "cube.nc", "--no-browser"],
+        "'cube.nc' holds the variables ['reflectance'] and no 'attribution', so it is not an "
+        "explanation; type xrxai.open_cube('cube.nc') if it is a cube.",
+    ),
+    "page": (
+        ["explore", "why.nc", "--save", "why.pdf"],
+        "--save why.pdf is no page; let it end in .html.",
+    ),
+    "port": (
+        ["explore", "why.nc", "--port", "-1", "--no-browser"],
+        "--port -1 is too small; type --port 0 or more.",
+    ),
     "missing": (
         ["plot", "cube.nc"],
         "the following arguments are required: -o/--output; see xrxai plot --help",
@@ -657,3 +672,41 @@ def test_geotiffs_are_a_folder_or_one_map(work, capsys):
     ]  # fmt: skip
     assert main([*EXPLAIN, "--target", "K", "--chunks", "4", "-o", "one.tif"]) == 0
     assert (work / "one.tif").read_bytes()[:2] == b"II"
+
+
+@pytest.mark.slow
+def test_explore_serves_until_it_is_stopped(work, capsys):
+    import urllib.request
+
+    if importlib.util.find_spec("panel") is None:
+        skip_or_fail("panel is not installed")
+    assert main([*EXPLAIN, "-o", "why.nc", "--quiet"]) == 0
+    listens = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    command = ["explore", "why.nc", "--cube", "cube.nc", "--port", "0", "--no-browser"]
+    app = process(*command, cwd=work, preexec_fn=listens)
+    assert app.stdout is not None
+    url = app.stdout.readline().strip()
+    assert url.startswith("http://localhost:"), app.communicate()
+    with urllib.request.urlopen(url, timeout=60) as page:
+        assert b"xrxai: why.nc" in page.read()
+    port = url.rstrip("/").rpartition(":")[2]
+    capsys.readouterr()
+    assert main(["explore", "why.nc", "--port", port, "--no-browser"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"xrxai: --port {port} cannot be used (")
+    assert said.endswith("type --port 0 for one that is free.\n")
+    app.send_signal(signal.SIGINT)
+    out, err = app.communicate(timeout=60)
+    assert (app.returncode, out, err) == (0, "", "")
+
+
+@pytest.mark.slow
+def test_explore_writes_a_page(work, capsys):
+    if importlib.util.find_spec("panel") is None:
+        skip_or_fail("panel is not installed")
+    assert main([*EXPLAIN, "-o", "why.nc", "--quiet"]) == 0
+    assert (
+        main(["explore", "why.nc", "--cube", "cube.nc", "--target", "pH", "--save", "p.html"]) == 0
+    )
+    assert capsys.readouterr().out == "why.nc\np.html\n"
+    assert "Attribution at this pixel, target \\u201cpH\\u201d" in (work / "p.html").read_text()

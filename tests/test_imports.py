@@ -14,6 +14,7 @@ HEAVY = [
     "holoviews",
     "panel",
     "bokeh",
+    "param",
     "sklearn",
     "skimage",
     "matplotlib",
@@ -33,7 +34,7 @@ HEAVY = [
         "import numpy, xarray; "
         "da = xarray.DataArray(numpy.ones((3, 2, 2)), dims=('band', 'y', 'x')); "
         "dir(da.xai); repr(da.xai); [getattr(da.xai, n).__doc__ for n in dir(da.xai)]",
-        "import xarray; dir(xarray.Dataset().xai.plot); dir(xarray.Dataset().xai.hvplot)",
+        "import xarray; ds = xarray.Dataset(); dir(ds.xai); dir(ds.xai.plot); dir(ds.xai.hvplot)",
     ],
     ids=["import", "cube", "explanation"],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -28,4 +29,6 @@ def test_one_spectrum(name, chunks):
     wanted = whole.attribution.isel(at)
     np.testing.assert_allclose(found.attribution, wanted, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(found.spectrum, np.broadcast_to(alone, found.spectrum.shape), 1e-6)
-    assert plot.overview(found, target="K").axes
+    figure = plot.overview(found, target="K")
+    assert [ax.get_label() for ax in figure.axes][:2] == ["reflectance", "spectrum"]
+    plt.close(figure)

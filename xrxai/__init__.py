@@ -32,6 +32,7 @@ from xrxai.attribution.tunnel import hyper_noise_tunnel
 from xrxai.chain import explain
 from xrxai.cost import plan
 from xrxai.errors import XrxaiError
+from xrxai.explorer import explore_app
 from xrxai.io import open_cube, open_explanation
 from xrxai.labelled.bands import band_groups, coverage
 from xrxai.labelled.baseline import baseline
@@ -67,6 +68,7 @@ __all__ = [
     "deconvnet",
     "deep_lift",
     "explain",
+    "explore_app",
     "grad_cam",
     "gradient_shap",
     "guided_backprop",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import xarray as xr
 
-from xrxai import chain, cost, io, live, plot, prediction
+from xrxai import chain, cost, explorer, io, live, plot, prediction
 from xrxai.aggregation import aggregate
 from xrxai.attribution import (
     ablation,
@@ -143,6 +143,7 @@ class ExplanationAccessor:
     to_groups = method(expand.to_groups)
     top = method(top.top)
     aggregate = method(aggregate.aggregate)
+    explore = method(explorer.explore)
     to_netcdf = method(io.to_netcdf)
     to_zarr = method(io.to_zarr)
     to_geotiff = method(io.to_geotiff)

@@ -1,4 +1,4 @@
-"""The command line: ``xrxai explain``, ``plan``, ``info``, ``plot`` and ``methods``."""
+"""The command line: ``xrxai explain``, ``plan``, ``info``, ``plot``, ``explore``, ``methods``."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ _SPOKEN = (
     (r"\bfactory=", "--model "),
     (r"\b(overwrite|partial)=True", r"--\1"),
     (r"\btarget=(?='|\")", "--target "),
+    (r"\bport=(?=-?\d)", "--port "),
     (
         r"\bxrxai\.Model\(model, takes='patch', targets=\['K', \.\.\.\]\)",
         "--takes patch --targets K,...",

@@ -260,3 +260,24 @@ def _writable(output: str) -> None:
     known = FigureCanvasAgg.get_supported_filetypes()
     if Path(output).suffix.lower()[1:] not in known:
         raise OptionError(f"-o {output} is no picture; let it end in .pdf, .png or .svg.")
+
+
+def explore(args: Namespace) -> None:
+    """Serve the explorer of an explanation, or write a page of it."""
+    cube = None
+    if args.cube is not None:
+        opened = inputs.cube_options(args)
+        cube = xrxai.explorer.cube_to_read(args.cube, **opened)
+    if args.save is not None:
+        if Path(args.save).suffix.lower() not in (".html", ".htm"):
+            raise OptionError(f"--save {args.save} is no page; let it end in .html.")
+        why = xrxai.open_explanation(args.path, partial=True)
+        why.xai.explore(cube, target=args.target).save(args.save)
+        print(args.save)
+        return
+    app = xrxai.explore_app(
+        args.path, cube=cube, target=args.target, port=args.port, show=not args.no_browser,
+        block=False,
+    )  # fmt: skip
+    print(app.url, flush=True)
+    app.wait()

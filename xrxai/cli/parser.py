@@ -89,6 +89,21 @@ def build() -> argparse.ArgumentParser:
     _set(plot, "an option of the figure, such as robust=false")
     plot.add_argument("--partial", action="store_true", help="draw what is not finished")
     plot.add_argument("--dpi", type=float, default=200, help="of maps and pictures; default: 200")
+
+    explore = command("explore", "Look around in an explanation with a browser.")
+    explore.add_argument("path", metavar="RESULT", help="what explain wrote: .zarr or .nc")
+    explore.add_argument("--cube", metavar="CUBE", help="the cube that was explained: its spectra")
+    _reading(explore)
+    explore.add_argument("--target", metavar="NAME", help="what is shown first")
+    explore.add_argument(
+        "--port",
+        type=int,
+        default=5006,
+        metavar="N",
+        help="0 takes any that is free; default: 5006",
+    )
+    explore.add_argument("--no-browser", action="store_true", help="print the address only")
+    explore.add_argument("--save", metavar="PAGE", help="write one .html file instead, and end")
     return parser
 
 

@@ -55,7 +55,10 @@ def from_explanation(
     valid = np.asarray(np.isfinite(colours).all(axis=0))
     said = str(dataset["rgb"].attrs.get("wavelengths", ""))
     return Picture(
-        _colour(colours, valid, stretch), step, grid(dataset, y, x), f"True colour  {said}".rstrip()
+        coloured(colours, valid, stretch),
+        step,
+        grid(dataset, y, x),
+        f"True colour  {said}".rstrip(),
     )
 
 
@@ -86,12 +89,15 @@ def from_cube(
             )
     valid_source = found.valid().squeeze(list(found.lead))
     data = cube.squeeze(list(found.lead))
-    positions, says = _bands(data, found.band, found.wavelength, found.good_band, wavelengths)
+    positions, says = colour_bands(data, found.band, found.wavelength, found.good_band, wavelengths)
     used = np.unique(np.concatenate(positions))
     small, step = thin(data.isel({found.band: used}), found.y, found.x)
     small = small.transpose(found.band, found.y, found.x)
     colours = np.stack(
-        [_mean(small.isel({found.band: np.searchsorted(used, p)}), cube.attrs) for p in positions]
+        [
+            colour_mean(small.isel({found.band: np.searchsorted(used, p)}), cube.attrs)
+            for p in positions
+        ]
     )
     valid = valid_source.transpose(found.y, found.x)
     if dataset is not None and "valid" in dataset:
@@ -107,18 +113,18 @@ def from_cube(
     keep = np.asarray(thin(valid, found.y, found.x)[0].to_numpy(), dtype=bool)
     kind = "True colour" if tuple(map(float, wavelengths)) == TRUE_COLOUR else "Colour composite"
     return Picture(
-        _colour(colours, keep, stretch), step, grid(cube, found.y, found.x), f"{kind}  {says}"
+        coloured(colours, keep, stretch), step, grid(cube, found.y, found.x), f"{kind}  {says}"
     )
 
 
-def _bands(
+def colour_bands(
     data: xr.DataArray,
     band: str,
     wavelength: NDArray[np.float64] | None,
     good: NDArray[np.bool_],
     wanted: Sequence[float],
 ) -> tuple[list[NDArray[Any]], str]:
-    """Find the bands of three channels by wavelength, else by name."""
+    """Find the bands of three channels by wavelength, else by name; and say which they are."""
     if wavelength is None:
         names = [str(n).lower() for n in data[band].to_numpy()] if band in data.coords else []
         positions = [np.flatnonzero([n in known for n in names]) for known in BAND_NAMES]
@@ -148,7 +154,8 @@ def _bands(
     return positions, " · ".join(words) + " nm"
 
 
-def _mean(bands: xr.DataArray, attrs: Mapping[Any, Any]) -> NDArray[np.float64]:
+def colour_mean(bands: xr.DataArray, attrs: Mapping[Any, Any]) -> NDArray[np.float64]:
+    """Return the mean of the bands (band, y, x) of one channel, NaN where the attrs say fill."""
     for name in FILL_ATTRS:
         if name in attrs:
             bands = bands.where(~is_fill(bands, attrs[name]))
@@ -156,16 +163,21 @@ def _mean(bands: xr.DataArray, attrs: Mapping[Any, Any]) -> NDArray[np.float64]:
     return mean
 
 
-def _colour(
+def coloured(
     colours: NDArray[np.float64], valid: NDArray[np.bool_], stretch: Stretch
 ) -> NDArray[np.float64]:
     """Stretch three channels to 0-1 on valid pixels, fade the others, hide what is missing."""
+    return stretched(colours, valid, *stretch_limits(colours, valid, stretch))
+
+
+def stretched(
+    colours: NDArray[np.float64],
+    valid: NDArray[np.bool_],
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Stretch three channels between limits that are known; (y, x, rgba)."""
     measured = np.asarray(np.isfinite(colours).all(axis=0))
-    used = colours[:, valid & measured]
-    if used.shape[1] == 0:
-        used = colours[:, measured]
-    used = used[:, :: max(1, used.shape[1] // PIXELS_FOR_STRETCH)]
-    low, high = _limits(used, stretch)
     span = np.where(high > low, high - low, 1.0)
     shown = ((colours - low[:, None, None]) / span[:, None, None]).clip(0.0, 1.0)
     pale = 0.55 * shown.mean(axis=0) + 0.40
@@ -174,9 +186,15 @@ def _colour(
     return np.asarray(np.nan_to_num(np.moveaxis(rgba, 0, -1)))
 
 
-def _limits(
-    used: NDArray[np.float64], stretch: Stretch
+def stretch_limits(
+    colours: NDArray[np.float64], valid: NDArray[np.bool_], stretch: Stretch
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return what becomes black and what becomes full colour, per channel."""
+    measured = np.asarray(np.isfinite(colours).all(axis=0))
+    used = colours[:, valid & measured]
+    if used.shape[1] == 0:
+        used = colours[:, measured]
+    used = used[:, :: max(1, used.shape[1] // PIXELS_FOR_STRETCH)]
     if not isinstance(stretch, str):
         try:
             low, high = (float(v) for v in stretch)
