@@ -14,7 +14,6 @@ import pytest
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from xrxai.plot.bands import groups_of, spectral_axis
 
 import xrxai
 from tests import plot_cases as cases
@@ -23,6 +22,7 @@ from xrxai.errors import CubeError, OptionError, ResultError
 from xrxai.explorer import looks, pack, window
 from xrxai.explorer.scene import At, Scene, group_sums, warning
 from xrxai.explorer.window import Window
+from xrxai.plot.axis import groups_of, spectral_axis
 from xrxai.plot.grid import grid
 from xrxai.plot.maps import read_map
 from xrxai.plot.picture import from_cube, from_explanation

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xrxai.plot.bands import Axis, Group
+from xrxai.plot.axis import Axis, Group
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

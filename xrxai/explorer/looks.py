@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xrxai.explorer.scene import At, Scene, group_sums
-from xrxai.plot.bands import Axis, Group
+from xrxai.plot.axis import Axis, Group
 from xrxai.plot.grid import Grid
 from xrxai.plot.ranking import read_bars
 from xrxai.plot.view import head

@@ -21,7 +21,7 @@ from xrxai.explorer.window import (
     touched,
     whole,
 )
-from xrxai.plot.bands import Axis, Group, groups_of, spectral_axis
+from xrxai.plot.axis import Axis, Group, groups_of, spectral_axis
 from xrxai.plot.grid import Grid, grid
 from xrxai.plot.style import Scale, scale
 from xrxai.plot.view import View, is_signed, view

@@ -10,7 +10,7 @@ from xrxai.explorer.colours import signs
 from xrxai.explorer.dress import STRIP_WIDTH, dress, name_groups, room
 from xrxai.explorer.looks import Bars, band_label
 from xrxai.explorer.scene import Scene
-from xrxai.plot.bands import Axis, Group
+from xrxai.plot.axis import Axis, Group
 from xrxai.plot.style import LINE_COLOUR, SPREAD_COLOUR, unit_label
 
 if TYPE_CHECKING:
