@@ -173,6 +173,7 @@ def test_a_program_is_a_model(work, capsys, kind):
     np.testing.assert_allclose(xrxai.open_explanation("why.nc").attribution, expected, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "where", [["--scheduler", "synchronous"], ["--workers", "3"], ["--scheduler", "cluster"]]
 )

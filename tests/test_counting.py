@@ -99,6 +99,7 @@ def test_integrated_gradients_take_one_forward_per_step():
     assert sum(backwards) == 12 * 3
 
 
+@pytest.mark.slow
 def test_integrated_gradients_hold_one_batch_whatever_the_targets():
     """All targets' gradients at once, or two batches, are several times the memory."""
     cube, model, held = worlds.counting_batches(16)

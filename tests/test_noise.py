@@ -553,6 +553,7 @@ def test_tiles_of_a_scene_get_its_smoothgrad():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("of", OF[:2])
 def test_one_target_is_held_at_a_time(of):
     """All targets' gradients at once are several times the memory of a batch."""

@@ -234,6 +234,7 @@ def test_what_has_no_replica_is_moved_and_unpacked_once_per_key():
     assert replica.program(program, "k") is not replica.program(program, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["patch", "map"])
 def test_methods_beside_each_other_in_threads(replicas, kind):
     """Four methods, four threads, one network: the bits of one after the other."""
@@ -383,7 +384,7 @@ OPTIONS = {"integrated_gradients": {"n_steps": 16}, "occlusion_spectral": {"wind
 
 @pytest.mark.parametrize("lazy", [False, True])
 @pytest.mark.parametrize("name", OPTIONS)
-@pytest.mark.parametrize("short", SHORT)
+@pytest.mark.parametrize("short", ["cuda", pytest.param("cpu", marks=pytest.mark.slow)])
 def test_out_of_memory_halves_the_batch(short, name, lazy, replicas):
     net = Small(3, SHORT[short]).double()
     model = xrxai.Model(net, takes="patch", targets=worlds.TARGETS)
@@ -416,6 +417,7 @@ def test_what_is_remembered_is_values_so_smaller_samples_get_larger_batches():
         assert runner.batch(torch.ones(1, 10)) == 2
 
 
+@pytest.mark.slow
 def test_threads_that_fail_together_halve_once():
     model = xrxai.Model(nn.Linear(3, 1), takes="spectrum", targets=["a"])
     for _ in range(4):

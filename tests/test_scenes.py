@@ -139,7 +139,10 @@ def whole():
     return of
 
 
-@pytest.mark.parametrize("side", [32, 100, 256])
+@pytest.mark.parametrize(
+    "side",
+    [32, pytest.param(100, marks=pytest.mark.slow), pytest.param(256, marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize(
     "method",
     [

@@ -149,6 +149,7 @@ def test_the_shapley_kernel_is_that_of_the_paper():
     np.testing.assert_allclose(drawn.mean(0), 0.5, atol=0.01)
 
 
+@pytest.mark.slow
 def test_captum(patch):
     attr = pytest.importorskip("captum.attr")
     cube, model = patch

@@ -576,6 +576,7 @@ def test_read_only(tmp_path: Path, lazy: bool) -> None:
             why.xai.to_zarr(folder / "why.zarr")
 
 
+@pytest.mark.slow
 def test_two_writers(tmp_path: Path) -> None:
     args = job(tmp_path, seconds=0.1)
     process = resume.processes().Process(target=resume.write, args=args)
