@@ -26,8 +26,8 @@ cores that other programs used meanwhile. Single ratios are good to about 30 % o
 10 % on a quiet one. The *floor* is what the bare network takes for as many evaluations as were
 counted, at its best batch, in the same process, forward or forward and backward for each target:
 1.00 is the network as it is, and less takes another way through its first layer: sums of its
-answers (the linear stem), or patches as products of matrices. An evaluation is one sample through the
-network. Peers answer one target at a time; their figures are for all targets, one run each, and
+answers (the linear stem), or patches as products of matrices. An evaluation is one sample through
+the network. Peers answer one target at a time; their figures are for all targets, one run each, and
 where only some targets or spectra were run the rest is scaled (*runs*).
 """
 SPEED = """\
