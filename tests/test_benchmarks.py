@@ -374,3 +374,17 @@ def test_the_explorer_is_timed_in_a_browser(tmp_path, monkeypatch):
     for words in explorer.STEPS.values():
         assert len(re.findall(rf"^\| {re.escape(words)} \| \d+ ms \|", text, re.MULTILINE)) == 1
     assert len(re.findall(r"peak \| \d+ MB \|", text)) == 1
+
+
+def test_patches_are_measured_both_ways(tmp_path, capsys):
+    from benchmarks import patches
+
+    threads = torch.get_num_threads()
+    try:
+        assert patches.main(["--tiny", "--out", str(tmp_path / "page.md")]) == 0
+    finally:
+        torch.set_num_threads(threads)
+    page = (tmp_path / "page.md").read_text()
+    (row,) = [line for line in page.splitlines() if line.startswith("| 3, 4, 8 x 8 |")]
+    assert len(row.strip("|").split("|")) == len(patches.HEAD)
+    assert row in capsys.readouterr().out

@@ -85,9 +85,9 @@ class Model:
         and ``lrp`` feel first. float16 also loses gradients below 6e-8. Not for float64.
         One evaluation more, in full precision, tells ``autocast_error``.
     channels_last : bool, default: False
-        Lay images out in memory with bands last: of a U-Net on MobileNet 12 to 14 % less time
-        forward, 7 to 11 % forward and back; nothing for transformers. Results change in the last
-        digits.
+        Lay images out in memory with bands last, which makes convolutions faster: a U-Net on
+        MobileNet takes 12 to 26 % less time (docs/performance.md), a transformer no less. Results
+        change in the last digits.
     stem : {"auto", "off"}, default: "auto"
         Methods that switch bands or pixels on and off let the network's first linear layer
         (``Conv1d``, ``Conv2d``, ``Linear``) answer once per group, and add up its answers for

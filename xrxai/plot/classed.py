@@ -8,15 +8,17 @@ import numpy as np
 
 from xrxai.errors import OptionError
 from xrxai.plot.axis import Axis, Group
+from xrxai.plot.palette import OKABE_ITO
 from xrxai.plot.summary import Summary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-# Okabe and Ito (2008), without yellow, which is not seen on white: told apart in every colour
-# vision. Red and blue in a bar mean signs elsewhere; here they would be misread.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
+# Without yellow, which is not seen on white. Red and blue in a bar mean signs elsewhere; here they
+# would be misread.
+_ORDER = ("blue", "orange", "green", "purple", "sky", "vermilion", "black")
+COLOURS = tuple(OKABE_ITO[name] for name in _ORDER)
 STYLES = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
 # More lines than this have names in the legend only.
 MOST_NAMED = 5

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from xrxai.errors import ResultError
+from xrxai.io import overview
 from xrxai.labelled.ground import pixel_area
 from xrxai.plot.grid import Grid, draw_image, grid, scale_bar
 from xrxai.plot.maps import draw_picture
@@ -25,7 +25,6 @@ from xrxai.plot.style import (
     named_axes,
     whole_figure,
 )
-from xrxai.plot.view import PIXELS_PER_SIDE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -151,7 +150,7 @@ def _read(dataset: xr.Dataset, colors: Any) -> Classes:
     y, x = (str(dataset.attrs.get(f"{axis}_dim", axis)) for axis in "yx")
     number = dataset["class_map"].transpose(y, x)
     names = _names(dataset)
-    step = max(1, math.ceil(max(number.shape) / PIXELS_PER_SIDE))
+    step = overview.map_step((number.sizes[y], number.sizes[x]), overview.PIXELS_PER_SIDE)
     # Of the map itself, not `target_pixels`: it may have been cut since.
     counted = [(number == k).sum() for k in range(-1, len(names))]
     both = xr.Dataset(

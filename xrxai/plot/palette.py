@@ -10,9 +10,17 @@ import numpy as np
 from xrxai.errors import OptionError
 
 # Okabe & Ito 2008, told apart with any colour vision.
-PALETTE = (
-    "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#000000",
-)  # fmt: skip
+OKABE_ITO = {
+    "orange": "#E69F00",
+    "sky": "#56B4E9",
+    "green": "#009E73",
+    "yellow": "#F0E442",
+    "blue": "#0072B2",
+    "vermilion": "#D55E00",
+    "purple": "#CC79A7",
+    "black": "#000000",
+}
+PALETTE = tuple(OKABE_ITO.values())
 
 
 def colours_of(names: list[str], given: Any) -> list[str]:
