@@ -76,7 +76,9 @@ docs: $(READY)
 notebooks: $(READY)
 	@mkdir -p build/notebooks
 	@cp notebooks/*.ipynb build/notebooks/
-	$(TEST_ENV) $(PY) -m pytest -n $(JOBS) --nbmake --overwrite --nbmake-timeout=600 build/notebooks
+	@mkdir -p build/ipython/profile_default/startup
+	@cp tests/operators.py build/ipython/profile_default/startup/
+	IPYTHONDIR=$(CURDIR)/build/ipython $(TEST_ENV) $(PY) -m pytest -n $(JOBS) --nbmake --overwrite --nbmake-timeout=600 build/notebooks
 
 bench: $(READY)
 	$(TEST_ENV) $(PY) -m benchmarks $(BENCH_ARGS)

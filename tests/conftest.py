@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from tests import operators as operators  # before anything imports torchvision
+
 
 def pytest_configure(config: pytest.Config) -> None:
     # rasterio 1.4 and rioxarray 0.19 multiply transforms in the way that affine 3 discourages.

@@ -41,6 +41,10 @@ class ResultError(XrxaiError):
     """A Dataset that is not an explanation, or not one of the kind that is needed."""
 
 
+class LabelError(XrxaiError):
+    """Labels do not fit the cube, the classes or one another."""
+
+
 class DataError(XrxaiError, OSError):
     """Sample data that is neither here nor can be fetched."""
 
