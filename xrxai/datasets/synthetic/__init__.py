@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from xrxai.datasets.synthetic.chips import textures
+from xrxai.datasets.synthetic.crops import Mosaic, crops
 from xrxai.datasets.synthetic.scene import Scene, Truth, band_depth
 from xrxai.datasets.synthetic.sky import clouds
 from xrxai.datasets.synthetic.spectra import soil
 
-__all__ = ["Scene", "Truth", "band_depth", "clouds", "soil", "textures"]
+__all__ = ["Mosaic", "Scene", "Truth", "band_depth", "clouds", "crops", "soil", "textures"]
