@@ -1,0 +1,369 @@
+"""Which labels are probably wrong: confident learning, of pixels or of what was drawn at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from xrxai.errors import LabelError, OptionError, at_least
+from xrxai.prediction import predict
+from xrxai.training.classes import UNLABELLED, Classes, classes_of
+
+if TYPE_CHECKING:
+    from xrxai.model import Model
+
+Objects = Any
+"""What `objects=` accepts: "drawn", a map of ids (y, x), or None for pixels."""
+
+
+def cross_predict(
+    cube: xr.DataArray,
+    labels: xr.DataArray,
+    make: Callable[[xr.DataArray, xr.DataArray], Model] | None = None,
+    *,
+    folds: int = 4,
+    objects: Objects = "drawn",
+    max_pixels: int = 20_000,
+    seed: int = 0,
+    progress: bool = True,
+) -> xr.DataArray:
+    """
+    Let models answer for labels that they have not seen.
+
+    A model that was trained on a wrong label has learned it, and does not doubt it. Here the
+    labels are dealt into folds, a model is made from all but one, and answers for that one; what
+    was drawn at once stays in one fold, with its error.
+
+    Parameters
+    ----------
+    cube : DataArray, (band, y, x)
+        In memory or lazy.
+    labels : DataArray, (y, x)
+        Of `rasterise` or `labels_of`.
+    make : callable, optional
+        ``make(cube, labels)`` returns a trained `xrxai.Model` that gives each pixel a score per
+        class; in `labels` the held-out fold is not labelled. Default: extremely randomised trees
+        on spectra, which take seconds.
+    folds : int, default: 4
+        More train on more labels and take longer.
+    objects : "drawn", map of ids (y, x) or None, default: "drawn"
+        What stays together: connected pixels of one class, polygons by their id (0 = none), or
+        each pixel by itself, whose neighbours then give its error away.
+    max_pixels : int, default: 20000
+        Of the default trees: how many pixels a fold learns from, as many of each class as there
+        are.
+    seed : int, default: 0
+        Of the folds and the trees.
+    progress : bool, default: True
+        Show a bar on what takes longer than a second.
+
+    Returns
+    -------
+    DataArray, (class, y, x)
+        Probability of each class from a model that has not seen the pixel's label; NaN where
+        there is no label or no data.
+
+    Raises
+    ------
+    LabelError
+        Fewer objects than folds.
+    """
+    classes = classes_of(labels)
+    at_least(folds, 2, "folds")
+    at_least(max_pixels, 1, "max_pixels")
+    ids = _objects(labels, objects)
+    known = labels.values != UNLABELLED
+    present = np.unique(ids[known])
+    if len(present) < folds:
+        raise LabelError(
+            f"The labels make {len(present)} objects, too few for folds={folds}; type "
+            f"folds={max(len(present), 2)}, or objects=None to deal out pixels."
+        )
+    rng = np.random.default_rng(seed)
+    fold_of = dict(zip(present.tolist(), _dealt(rng, len(present), folds).tolist(), strict=True))
+    inverse = np.unique(ids, return_inverse=True)
+    table = np.array([fold_of.get(i, -1) for i in inverse[0].tolist()])
+    fold = np.where(known, table[inverse[1].reshape(ids.shape)], -1)
+    found = np.full((len(classes), *labels.shape), np.nan, np.float32)
+    for k in range(folds):
+        held = fold == k
+        seen = labels.where(~held, UNLABELLED).astype(np.int16)
+        if len(np.unique(seen.values[seen.values != UNLABELLED])) < 2:
+            raise LabelError(
+                f"Without fold {k} the labels have one class, and no model can be made; type fewer "
+                f"folds, or label more."
+            )
+        model = _trees(cube, seen, max_pixels, seed + k) if make is None else make(cube, seen)
+        answer = probabilities(cube, model, classes, progress=progress)
+        found[:, held] = answer.values[:, held]
+    dims = ("class", *labels.dims)
+    made = xr.DataArray(found, dims=dims, coords=_kept(labels), name="probability")
+    made = made.assign_coords({"class": list(classes.names)})
+    return made.assign_attrs(long_name="probability from models that have not seen the label")
+
+
+def probabilities(
+    cube: xr.DataArray, model: Model, classes: Classes, *, progress: bool = True
+) -> xr.DataArray:
+    """
+    Turn what a model says of each pixel into probabilities of the classes.
+
+    Parameters
+    ----------
+    cube : DataArray, (band, y, x)
+        The scene.
+    model : Model
+        Of maps or spectra; logits, unless it is a classifier of scikit-learn or has an
+        `activation`. Targets are found by name; classes that it does not know get 0.
+    classes : Classes
+        Those of the labels.
+    progress : bool, default: True
+        Show a bar on what takes longer than a second.
+
+    Returns
+    -------
+    DataArray, (class, y, x)
+        Summing to 1, NaN where there is no data.
+
+    Raises
+    ------
+    OptionError
+        The model has no target of that name.
+    """
+    from dataclasses import replace
+
+    from xrxai.model import Model
+
+    model = Model.ensure(model)
+    if model.activation is None and not model.is_estimator:
+        model = replace(model, activation="softmax")
+    unknown = [name for name in model.targets if name not in classes.names]
+    if unknown:
+        raise OptionError(
+            f"The model has the target {unknown[0]!r}, and the labels have the classes "
+            f"{', '.join(map(repr, classes.names))}; give both the same names: "
+            f"Model(..., targets=classes.names)."
+        )
+    answer = predict(cube, model, classes=False, progress=progress)["prediction"]
+    made = answer.reindex(target=list(classes.names), fill_value=0.0).rename(target="class")
+    y, x = (d for d in answer.dims if d != "target")
+    return made.transpose("class", y, x).where(answer.notnull().all("target"))
+
+
+def label_errors(
+    labels: xr.DataArray,
+    probability: xr.DataArray,
+    *,
+    objects: Objects = "drawn",
+    min_pixels: int = 4,
+) -> xr.Dataset:
+    """
+    Find labels that are probably wrong, by confident learning.
+
+    A label is suspect when the model is confident of another class: when that class's probability
+    is at least what it is on average where the label names it. So a class of which the model is
+    never sure needs less to be believed than one of which it always is.
+
+    Parameters
+    ----------
+    labels : DataArray, (y, x)
+        Of `rasterise` or `labels_of`.
+    probability : DataArray, (class, y, x)
+        From models that have not seen these labels: see `cross_predict`.
+    objects : "drawn", map of ids (y, x) or None, default: "drawn"
+        What was labelled at once and is right or wrong as a whole, as polygons are: its
+        probabilities are averaged. None: each pixel by itself.
+    min_pixels : int, default: 4
+        Smaller objects are not judged: their spectra are mixtures with the neighbours'.
+
+    Returns
+    -------
+    Dataset
+        ``label_doubt`` (y, x), from 0 (the model says the same) to 1 (it is sure of another);
+        ``suspect`` (y, x) bool; ``likely`` (y, x), the number of the class that the model would
+        write there; ``confident_joint`` (given, likely), how many objects (or pixels) are
+        confidently of which class; ``threshold`` (class). With objects also, over ``object``:
+        ``object_id``, ``given``, ``instead``, ``doubt``, ``doubted`` and ``pixels``, the most
+        doubtful first. Without data and labels: NaN, False and -1.
+
+    Raises
+    ------
+    LabelError
+        The probabilities are not those of the classes, or of another grid.
+
+    References
+    ----------
+    .. [1] C. G. Northcutt, L. Jiang, I. L. Chuang (2021). Confident learning: estimating
+       uncertainty in dataset labels. JAIR 70. https://doi.org/10.1613/jair.1.12125
+    """
+    classes = classes_of(labels)
+    at_least(min_pixels, 1, "min_pixels")
+    p, given = _paired(labels, probability, classes)
+    known = (given != UNLABELLED) & np.isfinite(p).all(0)
+    if not known.any():
+        raise LabelError(
+            "No pixel has both a label and probabilities; check that both lie on the same part of "
+            "the cube."
+        )
+    if objects is None:
+        unit = np.where(known, np.arange(1, given.size + 1).reshape(given.shape), 0)
+        rows = np.flatnonzero(known.ravel())
+        mean, told = p.reshape(len(classes), -1)[:, rows].T, given.ravel()[rows]
+        pixels, names = np.ones(len(rows), np.int64), rows + 1
+        usable = np.ones(len(rows), bool)
+    else:
+        unit = np.where(known, _objects(labels, objects), 0)
+        names, where = np.unique(unit, return_inverse=True)
+        where = where.reshape(-1)
+        pixels = np.bincount(where, minlength=len(names))
+        mean = np.stack([np.bincount(where, np.nan_to_num(band).ravel()) for band in p], 1)
+        mean /= pixels[:, None]
+        votes = np.stack(
+            [np.bincount(where, given.ravel() == k, len(names)) for k in range(len(classes))], 1
+        )
+        told = votes.argmax(1)  # ids may be of polygons that lumping has joined with others
+        outside = names == 0
+        mean, told, pixels, names = (a[~outside] for a in (mean, told, pixels, names))
+        usable = pixels >= min_pixels
+    threshold, likely, joint = _confident(mean, told, usable, len(classes))
+    own = mean[np.arange(len(told)), told]
+    doubt = np.where(usable, np.clip(mean.max(1) - own, 0, 1), np.nan)
+    suspect = usable & (likely != told)
+    at = np.searchsorted(names, unit)
+    at = np.where(unit > 0, np.minimum(at, len(names) - 1), 0)
+
+    def drawn(values: np.ndarray, missing: Any) -> xr.DataArray:
+        flat = np.where(unit > 0, values[at], missing)
+        return xr.DataArray(flat, dims=labels.dims, coords=_kept(labels))
+
+    made = xr.Dataset(
+        {
+            "label_doubt": drawn(doubt.astype(np.float32), np.float32("nan")).assign_attrs(
+                long_name="probability of the likeliest class minus that of the label", units="1"
+            ),
+            "suspect": drawn(suspect, False).assign_attrs(long_name="label probably wrong"),
+            "likely": drawn(likely.astype(np.int16), np.int16(UNLABELLED)).assign_attrs(
+                {k: v for k, v in labels.attrs.items() if k.startswith(("flag", "classes"))}
+                | {"long_name": "class that the model is confident of"}
+            ),
+            "confident_joint": (("given_class", "likely_class"), joint),
+            "threshold": ("class", threshold, {"long_name": "confident from here", "units": "1"}),
+        },
+        coords={k: list(classes.names) for k in ("class", "given_class", "likely_class")},
+    )
+    if objects is not None:
+        order = np.argsort(np.where(usable, -doubt, np.inf), kind="stable")
+        text = np.array(classes.names)
+        made = made.assign(
+            object_id=("object", names[order]),
+            given=("object", text[told[order]]),
+            instead=("object", text[likely[order]]),
+            doubt=("object", doubt[order].astype(np.float32)),
+            doubted=("object", suspect[order]),
+            pixels=("object", pixels[order]),
+        )
+    return made
+
+
+def _confident(
+    p: np.ndarray, told: np.ndarray, usable: np.ndarray, n: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """p (unit, class), label of each -> threshold (class), likely (unit), joint (class, class)."""
+    threshold = np.full(n, np.nan)
+    for k in range(n):
+        of = usable & (told == k)
+        if of.any():
+            threshold[k] = p[of, k].mean()
+    sure = p >= np.where(np.isnan(threshold), np.inf, threshold)
+    likely = np.where(sure.any(1), np.where(sure, p, -1).argmax(1), told)
+    joint = np.zeros((n, n), np.int64)
+    counted = usable & sure.any(1)
+    np.add.at(joint, (told[counted], likely[counted]), 1)
+    return threshold, likely, joint
+
+
+def _paired(
+    labels: xr.DataArray, probability: xr.DataArray, classes: Classes
+) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities (class, y, x) in the order of the classes, and labels (y, x)."""
+    if "class" not in getattr(probability, "dims", ()) or set(probability.dims) != {
+        "class",
+        *labels.dims,
+    }:
+        found = getattr(probability, "dims", type(probability).__name__)
+        raise LabelError(
+            f"The probabilities have dims {found}, and ('class', "
+            f"{', '.join(map(repr, labels.dims))}) are needed; type "
+            f"probability=training.cross_predict(cube, labels)."
+        )
+    missing = [n for n in classes.names if n not in probability["class"].values.tolist()]
+    if missing or any(probability.sizes[d] != labels.sizes[d] for d in labels.dims):
+        what = f"no class {missing[0]!r}" if missing else f"the sizes {dict(probability.sizes)}"
+        raise LabelError(
+            f"The probabilities have {what}, and the labels have {len(classes)} classes and the "
+            f"sizes {dict(labels.sizes)}; make both from the same cube and classes."
+        )
+    ordered = probability.sel({"class": list(classes.names)}).transpose("class", *labels.dims)
+    return np.asarray(ordered.values, np.float64), labels.values
+
+
+def _objects(labels: xr.DataArray, objects: Objects) -> np.ndarray:
+    """Ids (y, x) from 1, 0 = none."""
+    known = labels.values != UNLABELLED
+    if objects is None:
+        every: np.ndarray = np.arange(1, labels.size + 1).reshape(labels.shape) * known
+        return every
+    if isinstance(objects, str):
+        if objects != "drawn":
+            raise OptionError(
+                f"objects={objects!r} is not known; type 'drawn', None or a map of ids (y, x)."
+            )
+        from skimage.measure import label
+
+        made: np.ndarray = label(labels.values, background=UNLABELLED, connectivity=1)
+        return made
+    array = np.asarray(objects)
+    if array.shape != labels.shape or array.dtype.kind not in "iu":
+        raise OptionError(
+            f"objects has shape {array.shape} and dtype {array.dtype}, and a map of whole numbers "
+            f"of shape {labels.shape} is needed, 0 for none; type objects='drawn' for connected "
+            f"pixels of one class."
+        )
+    return np.where(known, array, 0)
+
+
+def _dealt(rng: np.random.Generator, n: int, folds: int) -> np.ndarray:
+    dealt: np.ndarray = rng.permutation(np.arange(n) % folds)
+    return dealt
+
+
+def _trees(cube: xr.DataArray, labels: xr.DataArray, max_pixels: int, seed: int) -> Model:
+    """Trees on spectra of as many pixels of each class as there are, up to a total."""
+    from sklearn.ensemble import ExtraTreesClassifier
+
+    from xrxai.labelled.cube import locate
+    from xrxai.model import Model
+
+    place = locate(cube)
+    told = labels.transpose(place.y, place.x).values
+    usable = (told != UNLABELLED) & place.valid().values
+    names = classes_of(labels).names
+    rng = np.random.default_rng(seed)
+    kinds = [np.flatnonzero((told == k) & usable) for k in range(len(names))]
+    each = max(1, max_pixels // sum(len(k) > 0 for k in kinds))
+    rows = np.concatenate([rng.permutation(k)[:each] for k in kinds])
+    y, x = np.unravel_index(rows, told.shape)
+    points = {str(place.y): xr.DataArray(y, dims="p"), str(place.x): xr.DataArray(x, dims="p")}
+    spectra = place.data.isel(points).transpose("p", place.band).values
+    trees = ExtraTreesClassifier(
+        100, min_samples_leaf=3, class_weight="balanced", random_state=seed, n_jobs=1
+    )
+    trees.fit(np.nan_to_num(spectra), np.array(names)[told.ravel()[rows]])
+    return Model(trees, takes="spectrum")
+
+
+def _kept(labels: xr.DataArray) -> dict[Any, Any]:
+    return {n: c for n, c in labels.coords.items() if set(c.dims) <= set(labels.dims)}

@@ -1,0 +1,354 @@
+"""Why a model errs: which band groups, and which places, speak for the wrong class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from torch import Tensor, nn
+
+from xrxai.aggregation.aggregate import aggregate
+from xrxai.attribution.integrated import integrated_gradients
+from xrxai.attribution.shap import kernel_shap_spectral
+from xrxai.errors import LabelError, OptionError, at_least
+from xrxai.labelled import bands as band_groups
+from xrxai.labelled import statistics
+from xrxai.labelled.cube import locate
+from xrxai.model import Model
+from xrxai.prediction import predict
+from xrxai.training.classes import UNLABELLED, Classes, classes_of
+
+if TYPE_CHECKING:
+    from xrxai.labelled.baseline import Baseline
+
+
+def explain_errors(
+    cube: xr.DataArray,
+    labels: xr.DataArray,
+    model: Model,
+    *,
+    predicted: xr.DataArray | None = None,
+    confusions: Sequence[tuple[str, str]] | None = None,
+    n_confusions: int = 3,
+    n_objects: int = 8,
+    min_pixels: int = 9,
+    bands: band_groups.Bands = 50.0,
+    baseline: Baseline = "right",
+    n_samples: int | None = None,
+    places: bool = True,
+    n_steps: int = 16,
+    device: str | None = None,
+    batch_size: int | None = None,
+    progress: bool = True,
+) -> xr.Dataset:
+    """
+    Tell which band groups make a model take one class for another, and where it looks.
+
+    Explained is the margin, the score of the class that the model chose minus that of the label,
+    over the pixels where it chose wrongly. What is absent takes the mean spectrum of the pixels of
+    the same label that the model got right. So a group's share answers: how much of the wrong
+    margin comes from how these pixels differ, in this group, from those that went well?
+
+    Parameters
+    ----------
+    cube : DataArray, (band, y, x)
+        The scene.
+    labels : DataArray, (y, x)
+        Of `rasterise` or `labels_of`; unlabelled pixels are no errors.
+    model : Model
+        Whose targets are the classes: logits (``activation=None``) for each pixel, or a
+        classifier of scikit-learn, whose log-probabilities are compared.
+    predicted : DataArray, (y, x), optional
+        ``class_map`` of `xrxai.predict`, to save asking again.
+    confusions : sequence of (str, str), optional
+        Pairs (label, chosen class). Default: the `n_confusions` with the most pixels.
+    n_confusions : int, default: 3
+        How many pairs to explain.
+    n_objects : int, default: 8
+        Of each pair, the largest connected groups of wrong pixels. More narrow the interval and
+        cost as much each.
+    min_pixels : int, default: 9
+        Smaller groups are edges of fields, where spectra are mixed; left out.
+    bands : optional
+        Band groups; see `xrxai.band_groups`. Default: 50 nm wide. Up to 12 groups are exact.
+    baseline : optional
+        ``"right"``, as told above, or what `xrxai.baseline` knows.
+    n_samples : int, optional
+        Coalitions for more than 12 groups; see `xrxai.kernel_shap_spectral`.
+    places : bool, default: True
+        Also tell where the margin comes from: a map of integrated gradients. Not for models that
+        take one pixel, which look nowhere else, or that have no gradient.
+    n_steps : int, default: 16
+        Of these integrated gradients.
+    device : str, optional
+        Overrides ``model.device``.
+    batch_size : int, optional
+        Overrides ``model.batch_size``; changes memory and speed, not the result.
+    progress : bool, default: True
+        Show a bar on what takes longer than a second.
+
+    Returns
+    -------
+    Dataset
+        An explanation, so that ``why.xai.plot()`` draws it, whose targets are the pairs
+        ("Wheat -> Rye"): ``attribution`` (target, group), the Shapley share of the margin in
+        logits, mean over wrong pixels, with ``standard_error``, ``ci_low`` and ``ci_high`` (95 %)
+        over the objects; ``error_pixels``, ``error_objects`` (target); ``reason`` (target), the
+        group that says most; with `places` also ``place`` (target, y, x) in logits, and
+        ``inside`` (target), how much of it lies on the wrong pixels themselves.
+
+    Raises
+    ------
+    LabelError
+        There is no error to explain, or none as large as `min_pixels`.
+    OptionError
+        A pair that there is not.
+
+    References
+    ----------
+    .. [1] S. M. Lundberg, S.-I. Lee (2017). A unified approach to interpreting model
+       predictions. https://arxiv.org/abs/1705.07874
+    """
+    classes = classes_of(labels)
+    model = Model.ensure(model)
+    for value, name in ((n_confusions, "n_confusions"), (n_objects, "n_objects")):
+        at_least(value, 1, name)
+    at_least(min_pixels, 1, "min_pixels")
+    place = locate(cube)
+    y, x = str(place.y), str(place.x)
+    if predicted is None:
+        predicted = predict(cube, model, classes=True, progress=progress)["class_map"]
+    told = labels.transpose(y, x).values
+    chosen = _as_classes(predicted.transpose(y, x), model, classes)
+    pairs = _pairs(told, chosen, classes, confusions, n_confusions)
+    margins = _margins(model, pairs)
+    parts = []
+    for a, b in pairs:
+        wrong = (told == classes.names.index(a)) & (chosen == classes.names.index(b))
+        ids = _largest(wrong, n_objects, min_pixels)
+        if not ids.any():
+            if confusions is None:
+                continue
+            raise LabelError(
+                f"{a!r} is taken for {b!r} in {int(wrong.sum())} pixels, and no {min_pixels} of "
+                f"them are connected; type min_pixels=1, or leave the pair out."
+            )
+        spectrum = _contrast(cube, told, chosen, classes.names.index(a), baseline)
+        name = _called(a, b)
+        asked: dict[str, Any] = {"device": device, "batch_size": batch_size, "progress": progress}
+        made = _share(cube, margins, name, ids, spectrum, bands, n_samples, asked)
+        made["error_pixels"] = ("target", [int(wrong.sum())])
+        made["error_objects"] = ("target", [int(ids.max())])
+        if places and model.gives == "map":
+            made = made.merge(_where(cube, margins, name, ids > 0, spectrum, n_steps, asked))
+        parts.append(made)
+    if not parts:
+        raise LabelError(
+            f"No {min_pixels} connected pixels are wrong in the same way; type min_pixels=1 to "
+            f"explain single ones."
+        )
+    joined = xr.concat(parts, "target", data_vars="minimal", coords="minimal", compat="override")
+    return _told(joined)
+
+
+def _as_classes(predicted: xr.DataArray, model: Model, classes: Classes) -> np.ndarray:
+    """Positions in the model's targets -> numbers of the classes."""
+    unknown = [name for name in model.targets if name not in classes.names]
+    if unknown:
+        raise OptionError(
+            f"The model has the target {unknown[0]!r}, and the labels have the classes "
+            f"{', '.join(map(repr, classes.names))}; give both the same names: "
+            f"Model(..., targets=classes.names)."
+        )
+    table = np.array([*(classes.names.index(n) for n in model.targets), UNLABELLED])
+    made: np.ndarray = table[predicted.values.astype(np.int64)]
+    return made
+
+
+def _pairs(
+    told: np.ndarray,
+    chosen: np.ndarray,
+    classes: Classes,
+    confusions: Sequence[tuple[str, str]] | None,
+    n: int,
+) -> list[tuple[str, str]]:
+    """The pairs (label, chosen) to explain."""
+    if confusions is not None:
+        for pair in confusions:
+            wrong = [name for name in pair if name not in classes.names]
+            if len(pair) != 2 or wrong or pair[0] == pair[1]:
+                raise OptionError(
+                    f"confusions has {pair!r}, and a pair of two classes (label, chosen) is "
+                    f"needed; choose out of {', '.join(map(repr, classes.names))}."
+                )
+        return [(str(a), str(b)) for a, b in confusions]
+    both = (told != UNLABELLED) & (chosen != UNLABELLED) & (told != chosen)
+    if not both.any():
+        raise LabelError(
+            "The model is right wherever there is a label, so there is no error to explain; give "
+            "labels that it has not seen."
+        )
+    k = len(classes)
+    counts = np.bincount(told[both] * k + chosen[both], minlength=k * k)
+    order = np.argsort(-counts, kind="stable")[:n]
+    return [(classes.names[i // k], classes.names[i % k]) for i in order.tolist() if counts[i]]
+
+
+def _called(a: str, b: str) -> str:
+    return f"{a} -> {b}"
+
+
+class _Margins(nn.Module):
+    """Scores (n, class, ...) -> (n, pair, ...): of the chosen class minus that of the label."""
+
+    def __init__(self, forward: Any, of: list[int], instead: list[int]) -> None:
+        super().__init__()
+        self.forward_of = forward
+        self.of, self.instead = of, instead
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x -> margins."""
+        scores = self.forward_of(x)
+        margins: Tensor = scores[:, self.instead] - scores[:, self.of]
+        return margins
+
+
+def _margins(model: Model, pairs: list[tuple[str, str]]) -> Model:
+    """The same model, answering with a margin for each pair."""
+    if model.activation is not None and not model.is_estimator:
+        raise OptionError(
+            f"The model answers after activation={model.activation!r}, where margins saturate; "
+            f"type activation=None, so that it answers with logits."
+        )
+    names = list(model.targets)
+    of, instead = ([names.index(pair[i]) for pair in pairs] for i in (0, 1))
+    called = tuple(_called(a, b) for a, b in pairs)
+    if model.is_estimator:
+        ask = model.forward.predict_proba
+
+        def log_odds(spectra: np.ndarray) -> np.ndarray:
+            logs = np.log(np.clip(ask(spectra), 1e-6, None))
+            made: np.ndarray = logs[:, instead] - logs[:, of]
+            return made
+
+        return Model(log_odds, takes="spectrum", targets=called, arrays="numpy", scale=model.scale)
+    inner = model.forward.module() if model.is_program else model.forward
+    reduction = "area" if model.gives == "map" else model.reduction
+    wrapped = _Margins(inner, of, instead)
+    if isinstance(inner, nn.Module):
+        wrapped.train(inner.training)
+    return replace(
+        model, forward=wrapped, targets=called, reduction=reduction, factory=None, name=model.label
+    )
+
+
+def _largest(wrong: np.ndarray, n: int, min_pixels: int) -> np.ndarray:
+    """Ids from 1 of the largest connected groups of pixels."""
+    from skimage.measure import label
+
+    ids = label(wrong, connectivity=1)
+    sizes = np.bincount(ids.ravel())
+    sizes[0] = 0
+    best = [i for i in np.argsort(-sizes, kind="stable")[:n].tolist() if sizes[i] >= min_pixels]
+    table = np.zeros(len(sizes), np.int64)
+    table[best] = np.arange(1, len(best) + 1)
+    made: np.ndarray = table[ids]
+    return made
+
+
+def _contrast(
+    cube: xr.DataArray, told: np.ndarray, chosen: np.ndarray, of: int, baseline: Baseline
+) -> Baseline:
+    """The mean spectrum of what has the label and was found right."""
+    if not (isinstance(baseline, str) and baseline == "right"):
+        return baseline
+    place = locate(cube)
+    right = (told == of) & (chosen == of)
+    if not right.any():
+        right = told == of  # none is: what the label has in common
+    keep = xr.DataArray(right, dims=(place.y, place.x))
+    mean = place.data.where(keep & place.valid().reset_coords(drop=True))
+    spectrum: xr.DataArray = mean.mean(statistics.pixels(place)).compute()
+    return spectrum.reset_coords(drop=True).rename("mean of right pixels")
+
+
+def _share(
+    cube: xr.DataArray,
+    margins: Model,
+    name: str,
+    ids: np.ndarray,
+    baseline: Baseline,
+    bands: band_groups.Bands,
+    n_samples: int | None,
+    asked: dict[str, Any],
+) -> xr.Dataset:
+    """Shapley shares of the groups, mean over wrong pixels, with an interval over objects."""
+    place = locate(cube)
+    objects = xr.DataArray(ids, dims=(place.y, place.x))
+    why = kernel_shap_spectral(
+        cube,
+        margins,
+        target=[name],
+        bands=bands,
+        baseline=baseline,
+        n_samples=n_samples,
+        per=objects,
+        **asked,
+    )
+    size = why["region_size"]
+    if margins.gives == "map":  # sums over the pixels of a region
+        for key in ("attribution", "prediction", "baseline_prediction"):
+            why[key] = (why[key] / size).assign_attrs(why[key].attrs)
+    weights = size.reset_coords(drop=True).astype(np.float64)
+    mean = aggregate(why, "region", weights=weights, interval="t", quantiles=())
+    for key in ("prediction", "baseline_prediction"):
+        mean[key] = why[key].weighted(weights).mean("region").assign_attrs(why[key].attrs)
+    return mean
+
+
+def _where(
+    cube: xr.DataArray,
+    margins: Model,
+    name: str,
+    wrong: np.ndarray,
+    baseline: Baseline,
+    n_steps: int,
+    asked: dict[str, Any],
+) -> xr.Dataset:
+    """Where the margin of the wrong pixels comes from, summed over bands."""
+    place = locate(cube)
+    region = xr.DataArray(wrong, dims=(place.y, place.x))
+    made = integrated_gradients(
+        cube, margins, target=[name], baseline=baseline, region=region, n_steps=n_steps, **asked
+    )["attribution"]
+    by_pixel = made.sum(place.band, skipna=True, keep_attrs=True) / int(wrong.sum())
+    size = np.abs(by_pixel)
+    inside = size.where(region, 0.0).sum([place.y, place.x]) / size.sum([place.y, place.x])
+    return xr.Dataset(
+        {
+            "place": by_pixel.assign_attrs(long_name="share of the mean margin", units="1"),
+            "inside": inside.assign_attrs(
+                long_name="part of the attribution on the wrong pixels", units="1"
+            ),
+        }
+    ).compute()
+
+
+def _told(made: xr.Dataset) -> xr.Dataset:
+    """Add in words what says most."""
+    values = made["attribution"]
+    groups = made["group"].values.tolist()
+    said = []
+    for target in made["target"].values.tolist():
+        one = values.sel(target=target).values
+        k = int(np.nanargmax(one))
+        gain = one[one > 0].sum()
+        of = f"{100 * one[k] / gain:.0f} % of what speaks for it" if gain > 0 else "nothing does"
+        said.append(f"{target}: {groups[k]} ({of})")
+    made["reason"] = ("target", said, {"long_name": "band group that speaks most for the error"})
+    made["error_pixels"].attrs = {"long_name": "pixels of this error", "units": "1"}
+    made["error_objects"].attrs = {"long_name": "connected groups explained", "units": "1"}
+    return made
