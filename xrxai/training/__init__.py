@@ -7,5 +7,20 @@ augmentation need the extra: ``pip install "xrxai[training]"``.
 from __future__ import annotations
 
 from xrxai.training.classes import UNLABELLED, Classes, classes_of, labels_of
+from xrxai.training.leakage import check_leakage
+from xrxai.training.parts import part_labels, windows_of
+from xrxai.training.split import random_split, split_blocks
+from xrxai.training.windows import grid
 
-__all__ = ["UNLABELLED", "Classes", "classes_of", "labels_of"]
+__all__ = [
+    "UNLABELLED",
+    "Classes",
+    "check_leakage",
+    "classes_of",
+    "grid",
+    "labels_of",
+    "part_labels",
+    "random_split",
+    "split_blocks",
+    "windows_of",
+]
