@@ -7,5 +7,16 @@ augmentation need the extra: ``pip install "xrxai[training]"``.
 from __future__ import annotations
 
 from xrxai.training.classes import UNLABELLED, Classes, classes_of, labels_of
+from xrxai.training.nets import SegmentationNet, unet
+from xrxai.training.tiles import Tiles, band_statistics
 
-__all__ = ["UNLABELLED", "Classes", "classes_of", "labels_of"]
+__all__ = [
+    "UNLABELLED",
+    "Classes",
+    "SegmentationNet",
+    "Tiles",
+    "band_statistics",
+    "classes_of",
+    "labels_of",
+    "unet",
+]
