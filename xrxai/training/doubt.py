@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from xrxai.errors import LabelError, OptionError, at_least
+from xrxai.errors import LabelError, OptionError, at_least, positive
 from xrxai.prediction import predict
 from xrxai.training.classes import UNLABELLED, Classes, classes_of
 
@@ -53,8 +53,7 @@ def cross_predict(
         What stays together: connected pixels of one class, polygons by their id (0 = none), or
         each pixel by itself, whose neighbours then give its error away.
     max_pixels : int, default: 20000
-        Of the default trees: how many pixels a fold learns from, as many of each class as there
-        are.
+        Of the default trees: how many pixels a fold learns from.
     seed : int, default: 0
         Of the folds and the trees.
     progress : bool, default: True
@@ -159,13 +158,15 @@ def label_errors(
     *,
     objects: Objects = "drawn",
     min_pixels: int = 4,
+    least: float = 0.5,
 ) -> xr.Dataset:
     """
     Find labels that are probably wrong, by confident learning.
 
-    A label is suspect when the model is confident of another class: when that class's probability
-    is at least what it is on average where the label names it. So a class of which the model is
-    never sure needs less to be believed than one of which it always is.
+    What counts is how sure the model is of a class where labels name it, on average: of rare and
+    of confusable classes it is less sure, and should not be blamed for it. A label is suspect when
+    the model believes in it less than half as much as in others of its class, and more in another
+    class.
 
     Parameters
     ----------
@@ -178,14 +179,17 @@ def label_errors(
         probabilities are averaged. None: each pixel by itself.
     min_pixels : int, default: 4
         Smaller objects are not judged: their spectra are mixtures with the neighbours'.
+    least : float, default: 0.5
+        Doubt from which a label is suspect. Larger finds fewer, and is wrong less often.
 
     Returns
     -------
     Dataset
-        ``label_doubt`` (y, x), from 0 (the model says the same) to 1 (it is sure of another);
-        ``suspect`` (y, x) bool; ``likely`` (y, x), the number of the class that the model would
-        write there; ``confident_joint`` (given, likely), how many objects (or pixels) are
-        confidently of which class; ``threshold`` (class). With objects also, over ``object``:
+        ``label_doubt`` (y, x), one minus the probability of the label relative to the mean of its
+        class, from 0 to 1; ``suspect`` (y, x) bool; ``likely`` (y, x), the number of the likeliest
+        class; ``threshold`` (class), the mean probability of a class where labels name it;
+        ``confident_joint`` (given_class, likely_class), how many objects (or pixels) with a label
+        pass the threshold of which class. With objects also, over ``object``:
         ``object_id``, ``given``, ``instead``, ``doubt``, ``doubted`` and ``pixels``, the most
         doubtful first. Without data and labels: NaN, False and -1.
 
@@ -194,6 +198,12 @@ def label_errors(
     LabelError
         The probabilities are not those of the classes, or of another grid.
 
+    Notes
+    -----
+    Confident learning [1]_ calls a label wrong when another class passes its own threshold. For
+    whole fields of one label that finds no error between classes which the model can hardly
+    tell apart; comparing the label with its own class finds these, too.
+
     References
     ----------
     .. [1] C. G. Northcutt, L. Jiang, I. L. Chuang (2021). Confident learning: estimating
@@ -201,6 +211,8 @@ def label_errors(
     """
     classes = classes_of(labels)
     at_least(min_pixels, 1, "min_pixels")
+    if positive(least, "least", 0.5) >= 1:
+        raise OptionError(f"least={least!r} is not below 1; type least=0.5.")
     p, given = _paired(labels, probability, classes)
     known = (given != UNLABELLED) & np.isfinite(p).all(0)
     if not known.any():
@@ -228,10 +240,12 @@ def label_errors(
         outside = names == 0
         mean, told, pixels, names = (a[~outside] for a in (mean, told, pixels, names))
         usable = pixels >= min_pixels
-    threshold, likely, joint = _confident(mean, told, usable, len(classes))
-    own = mean[np.arange(len(told)), told]
-    doubt = np.where(usable, np.clip(mean.max(1) - own, 0, 1), np.nan)
-    suspect = usable & (likely != told)
+    threshold, joint = _confident(mean, told, usable, len(classes))
+    likely = mean.argmax(1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        relative = mean[np.arange(len(told)), told] / threshold[told]
+    doubt = np.where(usable, np.clip(1 - np.nan_to_num(relative, nan=1.0), 0, 1), np.nan)
+    suspect = usable & (doubt > least) & (likely != told)
     at = np.searchsorted(names, unit)
     at = np.where(unit > 0, np.minimum(at, len(names) - 1), 0)
 
@@ -242,15 +256,19 @@ def label_errors(
     made = xr.Dataset(
         {
             "label_doubt": drawn(doubt.astype(np.float32), np.float32("nan")).assign_attrs(
-                long_name="probability of the likeliest class minus that of the label", units="1"
+                long_name="how much less likely than others of its class", units="1"
             ),
             "suspect": drawn(suspect, False).assign_attrs(long_name="label probably wrong"),
             "likely": drawn(likely.astype(np.int16), np.int16(UNLABELLED)).assign_attrs(
                 {k: v for k, v in labels.attrs.items() if k.startswith(("flag", "classes"))}
-                | {"long_name": "class that the model is confident of"}
+                | {"long_name": "likeliest class"}
             ),
             "confident_joint": (("given_class", "likely_class"), joint),
-            "threshold": ("class", threshold, {"long_name": "confident from here", "units": "1"}),
+            "threshold": (
+                "class",
+                threshold,
+                {"long_name": "mean probability where labelled", "units": "1"},
+            ),
         },
         coords={k: list(classes.names) for k in ("class", "given_class", "likely_class")},
     )
@@ -270,8 +288,8 @@ def label_errors(
 
 def _confident(
     p: np.ndarray, told: np.ndarray, usable: np.ndarray, n: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """p (unit, class), label of each -> threshold (class), likely (unit), joint (class, class)."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """p (unit, class), label of each -> threshold (class), joint (class, class)."""
     threshold = np.full(n, np.nan)
     for k in range(n):
         of = usable & (told == k)
@@ -282,7 +300,7 @@ def _confident(
     joint = np.zeros((n, n), np.int64)
     counted = usable & sure.any(1)
     np.add.at(joint, (told[counted], likely[counted]), 1)
-    return threshold, likely, joint
+    return threshold, joint
 
 
 def _paired(
@@ -341,7 +359,7 @@ def _dealt(rng: np.random.Generator, n: int, folds: int) -> np.ndarray:
 
 
 def _trees(cube: xr.DataArray, labels: xr.DataArray, max_pixels: int, seed: int) -> Model:
-    """Trees on spectra of as many pixels of each class as there are, up to a total."""
+    """Trees on spectra of some pixels."""
     from sklearn.ensemble import ExtraTreesClassifier
 
     from xrxai.labelled.cube import locate
@@ -352,15 +370,11 @@ def _trees(cube: xr.DataArray, labels: xr.DataArray, max_pixels: int, seed: int)
     usable = (told != UNLABELLED) & place.valid().values
     names = classes_of(labels).names
     rng = np.random.default_rng(seed)
-    kinds = [np.flatnonzero((told == k) & usable) for k in range(len(names))]
-    each = max(1, max_pixels // sum(len(k) > 0 for k in kinds))
-    rows = np.concatenate([rng.permutation(k)[:each] for k in kinds])
+    rows = rng.permutation(np.flatnonzero(usable))[:max_pixels]
     y, x = np.unravel_index(rows, told.shape)
     points = {str(place.y): xr.DataArray(y, dims="p"), str(place.x): xr.DataArray(x, dims="p")}
     spectra = place.data.isel(points).transpose("p", place.band).values
-    trees = ExtraTreesClassifier(
-        100, min_samples_leaf=3, class_weight="balanced", random_state=seed, n_jobs=1
-    )
+    trees = ExtraTreesClassifier(100, min_samples_leaf=3, random_state=seed)
     trees.fit(np.nan_to_num(spectra), np.array(names)[told.ravel()[rows]])
     return Model(trees, takes="spectrum")
 
