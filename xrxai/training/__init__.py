@@ -7,5 +7,19 @@ augmentation need the extra: ``pip install "xrxai[training]"``.
 from __future__ import annotations
 
 from xrxai.training.classes import UNLABELLED, Classes, classes_of, labels_of
+from xrxai.training.history import Fitted
+from xrxai.training.loop import fit
+from xrxai.training.losses import Loss, loss_of
+from xrxai.training.metrics import evaluate
 
-__all__ = ["UNLABELLED", "Classes", "classes_of", "labels_of"]
+__all__ = [
+    "UNLABELLED",
+    "Classes",
+    "Fitted",
+    "Loss",
+    "classes_of",
+    "evaluate",
+    "fit",
+    "labels_of",
+    "loss_of",
+]
