@@ -11,15 +11,21 @@ from xrxai.training.history import Fitted
 from xrxai.training.loop import fit
 from xrxai.training.losses import Loss, loss_of
 from xrxai.training.metrics import evaluate
+from xrxai.training.nets import SegmentationNet, unet
+from xrxai.training.tiles import Tiles, band_statistics
 
 __all__ = [
     "UNLABELLED",
     "Classes",
     "Fitted",
     "Loss",
+    "SegmentationNet",
+    "Tiles",
+    "band_statistics",
     "classes_of",
     "evaluate",
     "fit",
     "labels_of",
     "loss_of",
+    "unet",
 ]

@@ -48,6 +48,8 @@ class Fitted:
         Which classes the net tells apart.
     n_bands : int
         Bands that the net takes.
+    fill : float
+        What it has learned to see where there is no data.
     """
 
     net: nn.Module
@@ -55,6 +57,7 @@ class Fitted:
     best_epoch: int
     classes: Classes
     n_bands: int
+    fill: float = 0.0
 
     @property
     def model(self) -> Model:
@@ -65,6 +68,7 @@ class Fitted:
             gives="map",
             targets=self.classes.names,
             n_bands=self.n_bands,
+            fill=self.fill,
         )
 
     def __repr__(self) -> str:

@@ -154,8 +154,12 @@ def fit(
         run.load(state)
         rows, best = state["rows"], state["best"]
 
+    fill = getattr(train, "fill", 0.0)
+    fill = 0.0 if isinstance(fill, str) else float(fill)
+
     def fitted(best_epoch: int) -> Fitted:
-        return Fitted(run.net, history_of(rows, classes), best_epoch, classes, image.shape[0])
+        history = history_of(rows, classes)
+        return Fitted(run.net, history, best_epoch, classes, image.shape[0], fill)
 
     done, total = len(train) * len(rows), len(train) * epochs
     gpus = [place] if place.type == "cuda" else []

@@ -110,7 +110,7 @@ def check_net(net: nn.Module, image: Tensor, tiles: Any) -> nn.Module:
     if named is not None and tuple(named) != classes.names:
         raise ModelError(
             f"The net tells apart {list(named)} and the tiles have the classes "
-            f"{list(classes.names)}; type training.transfer(net, bands=cube, classes=classes)."
+            f"{list(classes.names)}; type training.transfer(net, cube, classes=classes)."
         )
     _check_wavelengths(net, tiles)
     own = copy.deepcopy(net).to(image.device).eval()
@@ -122,7 +122,7 @@ def check_net(net: nn.Module, image: Tensor, tiles: Any) -> nn.Module:
         raise ModelError(
             f"The net does not take tiles of {image.shape[0]} bands and {image.shape[1]} x "
             f"{image.shape[2]} pixels{takes}; type training.unet(cube, classes) for these bands, "
-            f"or training.transfer(net, bands=cube) to keep what it has learnt. It says: "
+            f"or training.transfer(net, cube) to keep what it has learnt. It says: "
             f"{str(error).splitlines()[0]}"
         ) from error
     want = (1, len(classes), *image.shape[1:])
@@ -151,7 +151,7 @@ def _check_wavelengths(net: nn.Module, tiles: Any) -> None:
     else:
         return
     raise ModelError(
-        f"The net was made for {what}; type training.transfer(net, bands=cube) to keep what it "
+        f"The net was made for {what}; type training.transfer(net, cube) to keep what it "
         f"has learnt, or training.unet(cube, classes)."
     )
 
@@ -178,5 +178,7 @@ def _labels(tiles: Any) -> Any:
             yield np.asarray(tiles[i][1])
         return
     values = np.asarray(labels)
-    for row, column in zip(windows["row"].values, windows["column"].values, strict=True):
+    for row, column in zip(
+        *(np.ravel(windows[name].values) for name in ("row", "column")), strict=True
+    ):
         yield values[row : row + size, column : column + size]

@@ -1,4 +1,4 @@
-"""One epoch of training, or of looking: batches, steps, and where their random numbers come from."""
+"""One epoch of steps, or of looking, and where its random numbers come from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.utils.data import default_collate
 
 from xrxai.errors import LabelError, note
 from xrxai.training.history import Row
-from xrxai.training.metrics import confusion_of, scores
+from xrxai.training.scores import confusion_of, scores
 
 
 @dataclass
