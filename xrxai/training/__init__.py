@@ -7,7 +7,11 @@ augmentation need the extra: ``pip install "xrxai[training]"``.
 from __future__ import annotations
 
 from xrxai.training.classes import UNLABELLED, Classes, classes_of, labels_of
+from xrxai.training.history import Fitted
 from xrxai.training.leakage import check_leakage
+from xrxai.training.loop import fit
+from xrxai.training.losses import Loss, loss_of
+from xrxai.training.metrics import evaluate
 from xrxai.training.nets import SegmentationNet, unet
 from xrxai.training.parts import part_labels, windows_of
 from xrxai.training.split import random_split, split_blocks
@@ -17,13 +21,18 @@ from xrxai.training.windows import grid
 __all__ = [
     "UNLABELLED",
     "Classes",
+    "Fitted",
+    "Loss",
     "SegmentationNet",
     "Tiles",
     "band_statistics",
     "check_leakage",
     "classes_of",
+    "evaluate",
+    "fit",
     "grid",
     "labels_of",
+    "loss_of",
     "part_labels",
     "random_split",
     "split_blocks",
