@@ -9,6 +9,7 @@ from __future__ import annotations
 from xrxai.training.classes import UNLABELLED, Classes, classes_of, labels_of
 from xrxai.training.leakage import check_leakage
 from xrxai.training.parts import part_labels, windows_of
+from xrxai.training.plan import plan_tiles, tiles_to_polygons
 from xrxai.training.split import random_split, split_blocks
 from xrxai.training.windows import grid
 
@@ -20,7 +21,9 @@ __all__ = [
     "grid",
     "labels_of",
     "part_labels",
+    "plan_tiles",
     "random_split",
     "split_blocks",
+    "tiles_to_polygons",
     "windows_of",
 ]
