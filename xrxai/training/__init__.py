@@ -14,6 +14,7 @@ from xrxai.training.losses import Loss, loss_of
 from xrxai.training.metrics import evaluate
 from xrxai.training.nets import SegmentationNet, unet
 from xrxai.training.parts import part_labels, windows_of
+from xrxai.training.plan import plan_tiles, tiles_to_polygons
 from xrxai.training.split import random_split, split_blocks
 from xrxai.training.tiles import Tiles, band_statistics
 from xrxai.training.windows import grid
@@ -34,8 +35,10 @@ __all__ = [
     "labels_of",
     "loss_of",
     "part_labels",
+    "plan_tiles",
     "random_split",
     "split_blocks",
+    "tiles_to_polygons",
     "unet",
     "windows_of",
 ]

@@ -20,11 +20,8 @@ def plane(found: xr.DataArray) -> tuple[str, str]:
             f"A {kind(found)} came where a cube or a map is needed; type one variable of it, such "
             f"as predicted.class_map."
         )
-    if found.ndim == 2:
-        # A map has no spectral dim: the names of its dims are judged beside a made-up one.
-        _, y, x = settle_dims(found.expand_dims("spectral_band"), "spectral_band", None, None)
-    else:
-        _, y, x = settle_dims(found, None, None, None)
+    # A map has no spectral dim: the names of its dims are judged beside a made-up one.
+    _, y, x = settle_dims(found.expand_dims("no_band"), "no_band", None, None)
     if y is not None and x is not None:
         return y, x
     if found.ndim == 2:
@@ -86,3 +83,15 @@ def grid_mapping(found: xr.DataArray, y: str, x: str) -> tuple[Any, Any]:
 def kept_coords(found: xr.DataArray, dims: tuple[str, str]) -> dict[Any, Any]:
     """Coordinates that a map of these rows and columns can keep."""
     return {n: c for n, c in found.coords.items() if set(c.dims) <= set(dims)}
+
+
+def geopandas_for(what: str) -> Any:
+    """Import geopandas, or say how to get it."""
+    try:
+        import geopandas
+    except ImportError as error:
+        raise ImportError(
+            f"{what} needs geopandas, which cannot be imported ({error}); type pip install "
+            f'"xrxai[training]".'
+        ) from error
+    return geopandas
