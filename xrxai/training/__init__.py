@@ -6,15 +6,21 @@ augmentation need the extra: ``pip install "xrxai[training]"``.
 
 from __future__ import annotations
 
+from xrxai.training.applicability import applicability
 from xrxai.training.classes import UNLABELLED, Classes, classes_of, labels_of
+from xrxai.training.diagnosis import diagnose
+from xrxai.training.doubt import cross_predict, label_errors, probabilities
 from xrxai.training.history import Fitted
 from xrxai.training.leakage import check_leakage
 from xrxai.training.loop import fit
 from xrxai.training.losses import Loss, loss_of
 from xrxai.training.metrics import evaluate
 from xrxai.training.nets import SegmentationNet, unet
+from xrxai.training.next import next_tiles
 from xrxai.training.parts import part_labels, windows_of
 from xrxai.training.plan import plan_tiles, tiles_to_polygons
+from xrxai.training.reasons import explain_errors
+from xrxai.training.shift import explanation_shift
 from xrxai.training.split import random_split, split_blocks
 from xrxai.training.tiles import Tiles, band_statistics
 from xrxai.training.windows import grid
@@ -26,16 +32,24 @@ __all__ = [
     "Loss",
     "SegmentationNet",
     "Tiles",
+    "applicability",
     "band_statistics",
     "check_leakage",
     "classes_of",
+    "cross_predict",
+    "diagnose",
     "evaluate",
+    "explain_errors",
+    "explanation_shift",
     "fit",
     "grid",
+    "label_errors",
     "labels_of",
     "loss_of",
+    "next_tiles",
     "part_labels",
     "plan_tiles",
+    "probabilities",
     "random_split",
     "split_blocks",
     "tiles_to_polygons",

@@ -91,7 +91,7 @@ def applicability(
     tree = cKDTree(points)
 
     def distance(values: np.ndarray) -> np.ndarray:
-        """(..., band) -> (...)"""
+        """(..., band) -> (...)."""
         flat = (values.reshape(-1, values.shape[-1])[:, known].astype(np.float64) - mean) * factor
         whole = np.isfinite(flat).all(1)
         found = np.full(len(flat), np.nan, np.float32)
@@ -138,7 +138,7 @@ def _training(
     """Spectra (pixel, band) of some training pixels, and the block of each."""
     y, x = str(place.y), str(place.x)
     shape = (place.data.sizes[y], place.data.sizes[x])
-    if getattr(trained, "dtype", None) != bool or set(trained.dims) != {y, x}:
+    if getattr(trained, "dtype", None) != np.dtype(bool) or set(trained.dims) != {y, x}:
         raise OptionError(
             "trained must be a bool map (y, x) of the pixels that were trained on; type "
             "trained=(split == 0) & (labels >= 0)."

@@ -157,7 +157,7 @@ def plan_tiles(
     seen = weights[weights > 0]
     order, gains = greedy(offer, amounts, np.append(weights, seen.mean()), float(tile**2), seed)
     made = described(offer.rows[order], offer.columns[order], tile)
-    made = made.assign_coords(_centres(guess, dims, made) | {"class": list(known.names)})
+    made = made.assign_coords(centres(guess, dims, made) | {"class": list(known.names)})
     reasons = [_reason(t, g, pixels, mean, easy, known) for t, g in zip(order, gains, strict=True)]
     spent, about = costs[order], {"long_name": "cost of annotation"}
     made["reason"] = (TILE, np.array(reasons, dtype=object), {"long_name": "why this tile"})
@@ -214,7 +214,7 @@ def tiles_to_polygons(plan: xr.Dataset, cube: xr.DataArray) -> Any:
     return geopandas.GeoDataFrame({"order": order, **table}, geometry=squares, crs=crs)
 
 
-def _centres(
+def centres(
     guess: xr.DataArray, dims: tuple[str, str], windows: xr.Dataset
 ) -> dict[str, tuple[str, np.ndarray, dict[str, Any]]]:
     """Coordinates of the centres; of pixels, where the map has none."""

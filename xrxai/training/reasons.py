@@ -11,8 +11,7 @@ import xarray as xr
 from torch import Tensor, nn
 
 from xrxai.aggregation.aggregate import aggregate
-from xrxai.attribution.integrated import integrated_gradients
-from xrxai.attribution.shap import kernel_shap_spectral
+from xrxai.attribution.shap import kernel_shap_spatial, kernel_shap_spectral
 from xrxai.errors import LabelError, OptionError, at_least
 from xrxai.labelled import bands as band_groups
 from xrxai.labelled import statistics
@@ -23,6 +22,9 @@ from xrxai.training.classes import UNLABELLED, Classes, classes_of
 
 if TYPE_CHECKING:
     from xrxai.labelled.baseline import Baseline
+
+
+PLACES = ("inside", "beside", "beyond")
 
 
 def explain_errors(
@@ -38,14 +40,13 @@ def explain_errors(
     bands: band_groups.Bands = 50.0,
     baseline: Baseline = "right",
     n_samples: int | None = None,
-    places: bool = True,
-    n_steps: int = 16,
+    beside: int = 8,
     device: str | None = None,
     batch_size: int | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
     """
-    Tell which band groups make a model take one class for another, and where it looks.
+    Tell which band groups make a model take one class for another, and from where.
 
     Explained is the margin, the score of the class that the model chose minus that of the label,
     over the pixels where it chose wrongly. What is absent takes the mean spectrum of the pixels of
@@ -78,11 +79,8 @@ def explain_errors(
         ``"right"``, as told above, or what `xrxai.baseline` knows.
     n_samples : int, optional
         Coalitions for more than 12 groups; see `xrxai.kernel_shap_spectral`.
-    places : bool, default: True
-        Also tell where the margin comes from: a map of integrated gradients. Not for models that
-        take one pixel, which look nowhere else, or that have no gradient.
-    n_steps : int, default: 16
-        Of these integrated gradients.
+    beside : int, default: 8
+        How many pixels around the wrong ones count as beside them.
     device : str, optional
         Overrides ``model.device``.
     batch_size : int, optional
@@ -97,8 +95,9 @@ def explain_errors(
         ("Wheat -> Rye"): ``attribution`` (target, group), the Shapley share of the margin in
         logits, mean over wrong pixels, with ``standard_error``, ``ci_low`` and ``ci_high`` (95 %)
         over the objects; ``error_pixels``, ``error_objects`` (target); ``reason`` (target), the
-        group that says most; with `places` also ``place`` (target, y, x) in logits, and
-        ``inside`` (target), how much of it lies on the wrong pixels themselves.
+        group that says most; for models of maps also ``place_attribution`` (target, place), the
+        share in the margin of the spectra of the wrong pixels themselves ("inside"), of those
+        "beside" them and of all "beyond".
 
     Raises
     ------
@@ -116,7 +115,8 @@ def explain_errors(
     model = Model.ensure(model)
     for value, name in ((n_confusions, "n_confusions"), (n_objects, "n_objects")):
         at_least(value, 1, name)
-    at_least(min_pixels, 1, "min_pixels")
+    for value, name in ((min_pixels, "min_pixels"), (beside, "beside")):
+        at_least(value, 1, name)
     place = locate(cube)
     y, x = str(place.y), str(place.x)
     if predicted is None:
@@ -142,8 +142,8 @@ def explain_errors(
         made = _share(cube, margins, name, ids, spectrum, bands, n_samples, asked)
         made["error_pixels"] = ("target", [int(wrong.sum())])
         made["error_objects"] = ("target", [int(ids.max())])
-        if places and model.gives == "map":
-            made = made.merge(_where(cube, margins, name, ids > 0, spectrum, n_steps, asked))
+        if model.gives == "map":
+            made = made.merge(_where(cube, margins, name, ids > 0, spectrum, beside, asked))
         parts.append(made)
     if not parts:
         raise LabelError(
@@ -315,26 +315,33 @@ def _where(
     name: str,
     wrong: np.ndarray,
     baseline: Baseline,
-    n_steps: int,
+    beside: int,
     asked: dict[str, Any],
 ) -> xr.Dataset:
-    """Where the margin of the wrong pixels comes from, summed over bands."""
+    """Shapley shares of the wrong pixels themselves, of those beside them and of all others."""
+    from scipy.ndimage import distance_transform_edt
+
     place = locate(cube)
-    region = xr.DataArray(wrong, dims=(place.y, place.x))
-    made = integrated_gradients(
-        cube, margins, target=[name], baseline=baseline, region=region, n_steps=n_steps, **asked
-    )["attribution"]
-    by_pixel = made.sum(place.band, skipna=True, keep_attrs=True) / int(wrong.sum())
-    size = np.abs(by_pixel)
-    inside = size.where(region, 0.0).sum([place.y, place.x]) / size.sum([place.y, place.x])
+    far = distance_transform_edt(~wrong)
+    number = np.select([wrong, far <= beside], [1, 2], 3)
+    dims = (place.y, place.x)
+    why = kernel_shap_spatial(
+        cube,
+        margins,
+        target=[name],
+        segments=xr.DataArray(number, dims=dims),
+        baseline=baseline,
+        region=xr.DataArray(wrong, dims=dims),
+        **asked,
+    )
+    shares = why["attribution"] / int(wrong.sum())
+    there = dict(zip(why["segment"].values.tolist(), shares.values[0].tolist(), strict=True))
+    made = np.array([[there.get(k, 0.0) for k in (1, 2, 3)]])
+    about = {"long_name": "share of the mean margin, by where it comes from", "units": "1"}
     return xr.Dataset(
-        {
-            "place": by_pixel.assign_attrs(long_name="share of the mean margin", units="1"),
-            "inside": inside.assign_attrs(
-                long_name="part of the attribution on the wrong pixels", units="1"
-            ),
-        }
-    ).compute()
+        {"place_attribution": (("target", "place"), made, about)},
+        coords={"target": [name], "place": list(PLACES)},
+    )
 
 
 def _told(made: xr.Dataset) -> xr.Dataset:

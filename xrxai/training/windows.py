@@ -69,9 +69,10 @@ def described(rows: np.ndarray, columns: np.ndarray, size: int) -> xr.Dataset:
 
 
 def counted(where: np.ndarray, windows: xr.Dataset) -> np.ndarray:
-    """How many pixels (..., y, x) of each window are True: (..., tile)."""
+    """Sum over each window, (..., y, x) -> (..., tile): how many are True."""
     size, rows, columns = tile_size(windows), windows["row"].values, windows["column"].values
-    sums = np.zeros((*where.shape[:-2], where.shape[-2] + 1, where.shape[-1] + 1), np.int64)
+    kind = np.float64 if where.dtype.kind == "f" else np.int64
+    sums = np.zeros((*where.shape[:-2], where.shape[-2] + 1, where.shape[-1] + 1), kind)
     np.cumsum(where, axis=-2, out=sums[..., 1:, 1:])
     np.cumsum(sums[..., 1:, 1:], axis=-1, out=sums[..., 1:, 1:])
     low, left, high, right = rows, columns, rows + size, columns + size
