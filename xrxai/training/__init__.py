@@ -6,23 +6,29 @@ augmentation need the extra: ``pip install "xrxai[training]"``.
 
 from __future__ import annotations
 
+from xrxai.training.checks import check_labels
 from xrxai.training.classes import UNLABELLED, Classes, classes_of, labels_of
 from xrxai.training.leakage import check_leakage
 from xrxai.training.parts import part_labels, windows_of
 from xrxai.training.plan import plan_tiles, tiles_to_polygons
+from xrxai.training.rasterise import rasterise
 from xrxai.training.split import random_split, split_blocks
+from xrxai.training.summary import label_summary
 from xrxai.training.windows import grid
 
 __all__ = [
     "UNLABELLED",
     "Classes",
+    "check_labels",
     "check_leakage",
     "classes_of",
     "grid",
+    "label_summary",
     "labels_of",
     "part_labels",
     "plan_tiles",
     "random_split",
+    "rasterise",
     "split_blocks",
     "tiles_to_polygons",
     "windows_of",
