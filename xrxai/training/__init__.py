@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from xrxai.training.checks import check_labels
 from xrxai.training.classes import UNLABELLED, Classes, classes_of, labels_of
+from xrxai.training.instances import count_instances, instances
 from xrxai.training.leakage import check_leakage
 from xrxai.training.parts import part_labels, windows_of
 from xrxai.training.plan import plan_tiles, tiles_to_polygons
@@ -22,7 +23,9 @@ __all__ = [
     "check_labels",
     "check_leakage",
     "classes_of",
+    "count_instances",
     "grid",
+    "instances",
     "label_summary",
     "labels_of",
     "part_labels",
