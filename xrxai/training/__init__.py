@@ -7,10 +7,12 @@ augmentation need the extra: ``pip install "xrxai[training]"``.
 from __future__ import annotations
 
 from xrxai.training.applicability import applicability
+from xrxai.training.checks import check_labels
 from xrxai.training.classes import UNLABELLED, Classes, classes_of, labels_of
 from xrxai.training.diagnosis import diagnose
 from xrxai.training.doubt import cross_predict, label_errors, probabilities
 from xrxai.training.history import Fitted
+from xrxai.training.instances import count_instances, instances
 from xrxai.training.leakage import check_leakage
 from xrxai.training.loop import fit
 from xrxai.training.losses import Loss, loss_of
@@ -19,9 +21,11 @@ from xrxai.training.nets import SegmentationNet, unet
 from xrxai.training.next import next_tiles
 from xrxai.training.parts import part_labels, windows_of
 from xrxai.training.plan import plan_tiles, tiles_to_polygons
+from xrxai.training.rasterise import rasterise
 from xrxai.training.reasons import explain_errors
 from xrxai.training.shift import explanation_shift
 from xrxai.training.split import random_split, split_blocks
+from xrxai.training.summary import label_summary
 from xrxai.training.tiles import Tiles, band_statistics
 from xrxai.training.windows import grid
 
@@ -34,8 +38,10 @@ __all__ = [
     "Tiles",
     "applicability",
     "band_statistics",
+    "check_labels",
     "check_leakage",
     "classes_of",
+    "count_instances",
     "cross_predict",
     "diagnose",
     "evaluate",
@@ -43,7 +49,9 @@ __all__ = [
     "explanation_shift",
     "fit",
     "grid",
+    "instances",
     "label_errors",
+    "label_summary",
     "labels_of",
     "loss_of",
     "next_tiles",
@@ -51,6 +59,7 @@ __all__ = [
     "plan_tiles",
     "probabilities",
     "random_split",
+    "rasterise",
     "split_blocks",
     "tiles_to_polygons",
     "unet",
