@@ -6,12 +6,14 @@ augmentation need the extra: ``pip install "xrxai[training]"``.
 
 from __future__ import annotations
 
+from xrxai.training.augment import Augmentation
 from xrxai.training.classes import UNLABELLED, Classes, classes_of, labels_of
 from xrxai.training.nets import SegmentationNet, unet
 from xrxai.training.tiles import Tiles, band_statistics
 
 __all__ = [
     "UNLABELLED",
+    "Augmentation",
     "Classes",
     "SegmentationNet",
     "Tiles",

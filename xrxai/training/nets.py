@@ -111,7 +111,7 @@ class SegmentationNet(nn.Module):
     @property
     def multiple(self) -> int:
         """What rows and columns are padded to a multiple of."""
-        return 2 ** int(self.recipe["depth"])
+        return 1 << int(self.recipe["depth"])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(n, band, y, x) -> logits (n, class, y, x)."""

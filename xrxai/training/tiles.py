@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,10 +12,8 @@ from torch.utils.data import Dataset
 
 from xrxai.errors import CubeError, LabelError, OptionError
 from xrxai.labelled.cube import Cube, locate, mask_over
+from xrxai.training.augment import Augmentation
 from xrxai.training.classes import UNLABELLED, classes_of
-
-if TYPE_CHECKING:
-    from xrxai.training.augment import Augmentation
 
 Item = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """Image float32 (band, y, x), label int64 (y, x), valid bool (y, x)."""
@@ -110,11 +108,11 @@ class Tiles(Dataset[Item]):
         values, valid = read(self._place, row, column, self.tile_size)
         y, x = self._place.y, self._place.x
         spot = {y: slice(row, row + self.tile_size), x: slice(column, column + self.tile_size)}
-        label = np.asarray(self._labels.isel(spot).values).astype(np.int64)
-        label[~valid] = UNLABELLED
+        known = np.asarray(self._labels.isel(spot).values).astype(np.int64)
+        known[~valid] = UNLABELLED
         item = (
             torch.from_numpy(_filled(values, valid, self._place.good_band, self.fill)),
-            torch.from_numpy(label),
+            torch.from_numpy(known),
             torch.from_numpy(valid),
         )
         if self.augmentation is None:
@@ -127,7 +125,9 @@ class Tiles(Dataset[Item]):
             fill=fill,
             wavelength=self.wavelength,
         )
-        return made[0][0], made[1][0], made[2][0]
+        image, label, good = (part[0] for part in made)
+        image[torch.from_numpy(~self._place.good_band)] = fill
+        return image, label, good
 
     def set_epoch(self, epoch: int) -> None:
         """
