@@ -8,8 +8,12 @@ from __future__ import annotations
 
 from xrxai.training.augment import Augmentation
 from xrxai.training.classes import UNLABELLED, Classes, classes_of, labels_of
+from xrxai.training.leakage import check_leakage
 from xrxai.training.nets import SegmentationNet, unet
+from xrxai.training.parts import part_labels, windows_of
+from xrxai.training.split import random_split, split_blocks
 from xrxai.training.tiles import Tiles, band_statistics
+from xrxai.training.windows import grid
 
 __all__ = [
     "UNLABELLED",
@@ -18,7 +22,13 @@ __all__ = [
     "SegmentationNet",
     "Tiles",
     "band_statistics",
+    "check_leakage",
     "classes_of",
+    "grid",
     "labels_of",
+    "part_labels",
+    "random_split",
+    "split_blocks",
     "unet",
+    "windows_of",
 ]

@@ -12,7 +12,7 @@ import torch
 
 from xrxai.errors import OptionError, at_least, positive
 from xrxai.training.classes import UNLABELLED
-from xrxai.training.signal import Noise, inverse_snr
+from xrxai.training.snr import Noise, inverse_snr
 from xrxai.training.warping import blurred, warped
 
 _UNLAWFUL = {
