@@ -12,7 +12,9 @@ from xrxai.training.leakage import check_leakage
 from xrxai.training.nets import SegmentationNet, unet
 from xrxai.training.parts import part_labels, windows_of
 from xrxai.training.split import random_split, split_blocks
+from xrxai.training.stored import load_net, save_weights
 from xrxai.training.tiles import Tiles, band_statistics
+from xrxai.training.transfer import transfer
 from xrxai.training.windows import grid
 
 __all__ = [
@@ -26,9 +28,12 @@ __all__ = [
     "classes_of",
     "grid",
     "labels_of",
+    "load_net",
     "part_labels",
     "random_split",
+    "save_weights",
     "split_blocks",
+    "transfer",
     "unet",
     "windows_of",
 ]
