@@ -7,6 +7,7 @@ augmentation need the extra: ``pip install "xrxai[training]"``.
 from __future__ import annotations
 
 from xrxai.training.applicability import applicability
+from xrxai.training.augment import Augmentation
 from xrxai.training.checks import check_labels
 from xrxai.training.classes import UNLABELLED, Classes, classes_of, labels_of
 from xrxai.training.diagnosis import diagnose
@@ -25,12 +26,15 @@ from xrxai.training.rasterise import rasterise
 from xrxai.training.reasons import explain_errors
 from xrxai.training.shift import explanation_shift
 from xrxai.training.split import random_split, split_blocks
+from xrxai.training.stored import load_net, save_weights
 from xrxai.training.summary import label_summary
 from xrxai.training.tiles import Tiles, band_statistics
+from xrxai.training.transfer import transfer
 from xrxai.training.windows import grid
 
 __all__ = [
     "UNLABELLED",
+    "Augmentation",
     "Classes",
     "Fitted",
     "Loss",
@@ -53,6 +57,7 @@ __all__ = [
     "label_errors",
     "label_summary",
     "labels_of",
+    "load_net",
     "loss_of",
     "next_tiles",
     "part_labels",
@@ -60,8 +65,10 @@ __all__ = [
     "probabilities",
     "random_split",
     "rasterise",
+    "save_weights",
     "split_blocks",
     "tiles_to_polygons",
+    "transfer",
     "unet",
     "windows_of",
 ]
