@@ -105,7 +105,7 @@ def test_a_net_learns_and_the_best_weights_come_back() -> None:
     assert dict(history.sizes) == {"epoch": 12, "class": 3}
     assert float(history.train_loss[-1]) < 0.3 * float(history.train_loss[0])
     assert float(history.mean_iou.max()) > 0.8
-    assert fitted.best_epoch == int(history.mean_iou.argmax()) + 1
+    assert fitted.best_epoch == int(history.mean_iou.values.argmax()) + 1
     best = seen[fitted.best_epoch - 1]
     assert all(torch.equal(v, best[k]) for k, v in fitted.net.state_dict().items())
     assert not fitted.net.training
@@ -157,7 +157,7 @@ def test_training_stops_when_nothing_gets_better() -> None:
 
 def test_monitor_says_what_is_better() -> None:
     fitted = run(epochs=8, lr=0.3, monitor="loss")
-    assert fitted.best_epoch == int(fitted.history.validation_loss.argmin()) + 1
+    assert fitted.best_epoch == int(fitted.history.validation_loss.values.argmin()) + 1
 
 
 @pytest.mark.parametrize(
@@ -281,9 +281,10 @@ def test_a_checkpoint_is_whole_or_not_there(tmp_path: Path, monkeypatch: Any) ->
         file.write(b"half of it")
         raise Stopped
 
-    with monkeypatch.context() as patched, pytest.raises(Stopped):
+    with monkeypatch.context() as patched:
         patched.setattr(torch, "save", half)
-        run(epochs=2, checkpoint=tmp_path)
+        with pytest.raises(Stopped):
+            run(epochs=2, checkpoint=tmp_path)
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
     (tmp_path / ".0123.part").write_bytes(b"of one that was killed while it wrote")
     assert same(run(epochs=2, checkpoint=tmp_path).net, run(epochs=2).net)
@@ -322,50 +323,61 @@ def test_checkpoints_of_another_call_and_damaged_ones_are_refused(tmp_path: Path
 
 SCRIPT = """
 import sys, time, torch
-from tests.test_training_fit import Fields, run
-folder, log = sys.argv[1:]
+from tests.test_training_fit import Fields, augmented, run
+from xrxai import training
+kind, folder, log = sys.argv[1:]
 
-class Slow(Fields):
-    def __getitem__(self, index):
-        with open(log, "a") as file:
-            file.write(".")
-        time.sleep(0.004)
-        return super().__getitem__(index)
+def slow(base):
+    class Slow(base):
+        def __getitem__(self, index):
+            with open(log, "a") as file:
+                file.write(".")
+            time.sleep(0.25 / len(self))
+            return super().__getitem__(index)
+    return Slow
 
-fitted = run(train=Slow(noisy=True), epochs=8, checkpoint=folder, loss="focal+dice")
+if kind == "fields":
+    net, train, validation = None, slow(Fields)(noisy=True), Fields(6, seed=1)
+else:
+    net, train, validation = augmented(slow(training.Tiles))
+options = {"epochs": 8, "checkpoint": folder, "loss": "focal+dice"}
+fitted = run(net, train, validation, **options)
 torch.save(fitted.net.state_dict(), folder + "/net.pt")
 fitted.history.drop_vars("seconds").to_netcdf(folder + "/history.nc")
 """
 
 
-def start(folder: Path) -> subprocess.Popen[bytes]:
+def start(folder: Path, kind: str) -> subprocess.Popen[bytes]:
     """The script in a process of its own."""
     folder.mkdir(exist_ok=True)
     here = str(Path(__file__).parent.parent)
     return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(folder), str(folder / "log")],
+        [sys.executable, "-c", SCRIPT, kind, str(folder), str(folder / "log")],
         cwd=here,
         env={**os.environ, "PYTHONPATH": here, "OMP_NUM_THREADS": "1"},
     )
 
 
 @pytest.mark.slow
-def test_killed_five_times_and_the_same_bits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["fields", "tiles"])
+def test_killed_five_times_and_the_same_bits(tmp_path: Path, kind: str) -> None:
     """SIGKILL, at moments that are drawn, most within an epoch: as if nothing had been."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert start(whole).wait() == 0
+    assert start(whole, kind).wait() == 0
     rng = np.random.default_rng()
     log = killed / "log"
+    before, epoch = {"fields": (13, 12), "tiles": (1, 4)}[kind]  # reads: of checks, of an epoch
     for _ in range(5):
-        process = start(killed)
+        process = start(killed, kind)
         had = log.stat().st_size if log.exists() else 0
-        wanted = had + 12 + int(rng.integers(1, 26))  # 12 to count the labels, then 1 to 2 epochs
+        wanted = had + before + int(rng.integers(1, 1.5 * epoch))
         while process.poll() is None and (not log.exists() or log.stat().st_size < wanted):
             time.sleep(0.001)
+        time.sleep(rng.uniform(0, 0.06))
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
     assert not (killed / "net.pt").exists()
-    assert start(killed).wait() == 0
+    assert start(killed, kind).wait() == 0
     one, two = (torch.load(f / "net.pt", weights_only=True) for f in (whole, killed))
     assert all(torch.equal(one[name], two[name]) for name in one)
     histories = [xr.load_dataset(f / "history.nc") for f in (whole, killed)]
@@ -426,7 +438,7 @@ WRONG: dict[str, tuple[Any, type[Exception], str]] = {
         "'wheat', 'rye']; type training.transfer(net, cube, classes=classes).",
     ),
     "wavelengths of the net": (
-        lambda: run(Named(wavelength=NM), unfit(wavelength=NM + [0, 0, 45, 0])),
+        lambda: run(Named(wavelength=NM), unfit(wavelength=[480.0, 560.0, 705.0, 860.0])),
         ModelError,
         "The net was made for bands at other wavelengths (band 2: 660 nm, tiles 705 nm); type "
         "training.transfer(net, cube) to keep what it has learnt, or training.unet(cube, classes).",
@@ -585,7 +597,7 @@ def test_calls_that_cannot_be_are_refused_before_the_first_step(
 
 
 def test_a_device_that_is_not_there() -> None:
-    with pytest.raises(OptionError, match="^device='cuda:99' is not to be had here; type device="):
+    with pytest.raises(OptionError, match=r"^device='cuda:99' is not to be had here; type device="):
         run(device="cuda:99")
 
 
@@ -622,18 +634,19 @@ def test_a_learning_rate_that_is_too_large(tmp_path: Path) -> None:
     net = nn.Conv2d(BANDS, 3, 1)
     with raises_exactly(
         ModelError,
-        "Training stopped in epoch 1: in batch 2 of 3 the loss is nan, and the net answers values "
-        "that are not finite. To go on, type a smaller lr= than 1e+39, or check the units of the "
+        "Training stopped in epoch 1: in batch 3 of 3 the loss is nan, and the net answers values "
+        "that are not finite. To go on, type a smaller lr= than 1e+30, or check the units of the "
         "cube. Nothing was learned before.",
     ):
-        run(net, lr=1e39, checkpoint=tmp_path)
+        run(net, lr=1e30, checkpoint=tmp_path)
     assert not (tmp_path / "checkpoint.pt").exists()
     with raises_exactly(
         ModelError,
-        "Training stopped in epoch 1: after batch 1 weights are not finite. To go on, type a "
-        "smaller lr= than 1e+39, or check the units of the cube. Nothing was learned before.",
+        "Training stopped in epoch 2: after batch 1 the weights are not finite. To go on, type a "
+        "smaller lr= than 1e+30, or check the units of the cube. What was learned before is lost; "
+        "type checkpoint='FOLDER' to keep it next time.",
     ):
-        run(net, lr=1e39, batch_size=99)
+        run(net, lr=1e30, batch_size=99)
 
 
 def test_batches_without_a_label_are_passed_over_and_said(recwarn: Any) -> None:
@@ -675,28 +688,42 @@ def scene() -> tuple[xr.DataArray, xr.DataArray, xr.Dataset]:
     return cube, labels, windows.assign_attrs(tile_size=16)
 
 
-def test_tiles_and_a_unet_are_trained(tmp_path: Path) -> None:
+def augmented(tiles: Any = training.Tiles) -> tuple[nn.Module, Any, Any]:
+    """A U-Net, tiles of the left half with all augmentation, tiles of the right half."""
     cube, labels, windows = scene()
     left, right = (windows.isel(tile=windows.column.values // 32 == half) for half in (0, 1))
-    train, validation = (training.Tiles(cube, labels, w) for w in (left, right))
+    augmentation = training.Augmentation(blur=0.5, brightness=0.1, noise=50.0, band_dropout=0.1)
+    train = tiles(cube, labels, left, augmentation=augmentation)
     stats = training.band_statistics(cube, left)
-    net = training.unet(
-        cube, CLASSES, encoder="resnet18", depth=3, mean=stats["mean"], std=stats["std"]
-    )
-    options: dict[str, Any] = {"batch_size": 2, "class_weights": "balanced", "progress": False}
-    fitted = fit(net, train, validation, epochs=3, **options)
-    fit(net, train, validation, epochs=1, checkpoint=tmp_path, **options)
-    assert same(
-        fit(net, train, validation, epochs=3, checkpoint=tmp_path, **options).net, fitted.net
-    )
+    options: dict[str, Any] = {"encoder": "resnet18", "depth": 3, "decoder": (32, 16, 8)}
+    net = training.unet(cube, CLASSES, mean=stats["mean"], std=stats["std"], **options)
+    return net, train, training.Tiles(cube, labels, right)
+
+
+def test_tiles_and_a_unet_are_trained(tmp_path: Path) -> None:
+    net, train, validation = augmented()
+    options: dict[str, Any] = {"batch_size": 2, "class_weights": "balanced"}
+    fitted = run(net, train, validation, epochs=3, **options)
+    run(net, train, validation, epochs=1, checkpoint=tmp_path, **options)
+    again = run(net, train, validation, epochs=3, checkpoint=tmp_path, **options)
+    assert same(again.net, fitted.net)
     assert float(fitted.history.train_loss[-1]) < float(fitted.history.train_loss[0])
-    made = (
-        training.evaluate(cube, labels, fitted.model, where=labels.x > 31, n_boot=20)
-        if "x" in labels.coords
-        else None
-    )
+    cube, labels, _ = scene()
     where = np.broadcast_to(np.arange(64) >= 32, (32, 64))
     made = training.evaluate(cube, labels, fitted.model, where=where, n_boot=20)
     assert int(made.confusion.sum()) == 32 * 32
-    predicted = xrxai.predict(cube, fitted.model)
-    assert (predicted.class_map[:4, :4] == -1).all()
+    assert (xrxai.predict(cube, fitted.model).class_map[:4, :4] == -1).all()
+    with raises_exactly(
+        OptionError,
+        "validation= is augmented, so its scores would be those of scenes that are not there; type "
+        "training.Tiles(cube, labels, windows) without augmentation=.",
+    ):
+        run(net, train, train)
+    other = training.Tiles(train.cube, train.labels, train.windows)
+    with pytest.raises(OptionError, match=r"another training: train was 4 tiles \(\w+\) and is 4"):
+        run(net, other, validation, epochs=3, checkpoint=tmp_path, **options)
+    wrong = training.unet(6, CLASSES, encoder="resnet18", depth=3)
+    with pytest.raises(
+        ModelError, match=r"^The input has shape \(1, 4, 16, 16\), and this net takes"
+    ):
+        run(wrong, train, validation)

@@ -325,7 +325,7 @@ def test_absent_classes_are_named_and_take_no_part() -> None:
     labels = labels.where(labels != 2, 0)
     made = evaluate(cube, labels, says(), n_boot=50)
     assert made.class_present.values.tolist() == [True, True, False]
-    assert np.isnan(made.iou[2]) and np.isnan(made.iou_ci_low[2]) and np.isnan(made.f1[2])
+    assert all(np.isnan(made[name][2]) for name in ("iou", "iou_ci_low", "f1", "recall"))
     assert float(made.mean_iou) == pytest.approx(float(made.iou[:2].mean()))
     said = "no labelled pixel, so no score and no part in mean_iou: rye"
     assert made.attrs["absent"] == said
@@ -365,7 +365,7 @@ def width(made: xr.Dataset) -> float:
 
 
 def plain(truth: np.ndarray, found: np.ndarray, block: int, draws: int) -> np.ndarray:
-    """Standard deviations of iou (class) and their mean: blocks of a grid drawn with replacement."""
+    """Standard deviations of iou (class) and mean_iou: blocks of a grid, drawn and put back."""
     parts = [
         confusion_of(truth[y : y + block, x : x + block], found[y : y + block, x : x + block], 3)
         for y in range(0, len(truth), block)

@@ -11,8 +11,8 @@ from xrxai.errors import OptionError, at_least
 def frozen_layers(encoder: nn.Module, frozen: int | str, bands: int, depth: int) -> tuple[str, ...]:
     """Names of the layers that the features of the first stages of an encoder depend on.
 
-    The features of stage n are those that are halved n times. What they depend on is what a gradient
-    would reach, so that no table of encoders is needed.
+    The features of stage n are those that are halved n times. What they depend on is what a
+    gradient would reach, so that no table of encoders is needed.
     """
     layers = {name: list(m.parameters(recurse=False)) for name, m in encoder.named_modules()}
     layers = {name: own for name, own in layers.items() if own}

@@ -11,7 +11,7 @@ from xrxai.errors import ModelError
 RGB_NM = np.array([620.0, 550.0, 460.0])
 """Where the kernels of photographs are taken to lie: red, green, blue, in their order."""
 
-_BEYOND_NM = 50.0  # further from the bands of a sensor, light is another matter than at its edge
+BEYOND_NM = 50.0  # further from the bands of a sensor, light is another matter than at its edge
 
 
 def first_convolution(encoder: nn.Module) -> tuple[str, nn.Conv2d]:
@@ -57,15 +57,13 @@ def resampled(
     map that the kernels take in: exact for spectra that are linear between target bands. A source
     band that lies beyond all target bands is left out, as if it were at its mean.
     """
-    seen = (source >= target.min() - _BEYOND_NM) & (source <= target.max() + _BEYOND_NM)
+    seen = (source >= target.min() - BEYOND_NM) & (source <= target.max() + BEYOND_NM)
     map_ = interpolation(source, target) * seen[:, None]
     return torch.einsum("oiyx,ij->ojyx", kernel, torch.from_numpy(map_).to(kernel.dtype)), seen
 
 
 def interpolation(at: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Matrix (at, known): values at nm from values at others, linear between, constant beyond."""
-    order = np.argsort(known, kind="stable")
-    columns = [np.interp(at, known[order], row) for row in np.eye(len(known))]
-    made = np.zeros((len(at), len(known)))
-    made[:, order] = np.stack(columns, axis=1)
-    return made
+    nodes, which, shares = np.unique(known, return_inverse=True, return_counts=True)
+    columns = np.stack([np.interp(at, nodes, row) for row in np.eye(len(nodes))], axis=1)
+    return columns[:, which] / shares[which]  # bands at the same place share it

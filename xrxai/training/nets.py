@@ -111,7 +111,7 @@ class SegmentationNet(nn.Module):
     @property
     def multiple(self) -> int:
         """What rows and columns are padded to a multiple of."""
-        return 2 ** int(self.recipe["depth"])
+        return 1 << int(self.recipe["depth"])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(n, band, y, x) -> logits (n, class, y, x)."""
@@ -193,8 +193,8 @@ def unet(
     -----
     U-Net: Ronneberger, Fischer & Brox 2015; MobileNetV2: Sandler et al. 2018.
     """
-    n_bands, nm = _bands(bands, wavelength)
-    names = classes.names if isinstance(classes, Classes) else Classes(classes).names
+    n_bands, nm = settled_bands(bands, wavelength)
+    names = names_of(classes)
     if at_least(depth, 3, "depth") > 5:
         raise OptionError(f"depth={depth} is too large; type depth=5 or less.")
     widths = tuple(_WIDTHS[-depth:] if decoder is None else decoder)
@@ -240,7 +240,13 @@ def _body(recipe: dict[str, Any], seed: int) -> Any:
         )
 
 
-def _bands(bands: int | xr.DataArray, wavelength: Any) -> tuple[int, np.ndarray | None]:
+def names_of(classes: Classes | Sequence[str]) -> tuple[str, ...]:
+    """Names of classes, in order."""
+    made = classes if isinstance(classes, Classes) else Classes(classes)
+    return tuple(made.names)
+
+
+def settled_bands(bands: int | xr.DataArray, wavelength: Any) -> tuple[int, np.ndarray | None]:
     """How many bands, and their wavelengths in nm where they are known."""
     nm = None
     if isinstance(bands, xr.DataArray):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,10 +12,9 @@ from torch.utils.data import Dataset
 
 from xrxai.errors import CubeError, LabelError, OptionError
 from xrxai.labelled.cube import Cube, locate, mask_over
+from xrxai.training.augment import Augmentation
 from xrxai.training.classes import UNLABELLED, classes_of
-
-if TYPE_CHECKING:
-    from xrxai.training.augment import Augmentation
+from xrxai.training.windows import tile_size
 
 Item = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """Image float32 (band, y, x), label int64 (y, x), valid bool (y, x)."""
@@ -110,11 +109,11 @@ class Tiles(Dataset[Item]):
         values, valid = read(self._place, row, column, self.tile_size)
         y, x = self._place.y, self._place.x
         spot = {y: slice(row, row + self.tile_size), x: slice(column, column + self.tile_size)}
-        label = np.asarray(self._labels.isel(spot).values).astype(np.int64)
-        label[~valid] = UNLABELLED
+        known = np.asarray(self._labels.isel(spot).values).astype(np.int64)
+        known[~valid] = UNLABELLED
         item = (
             torch.from_numpy(_filled(values, valid, self._place.good_band, self.fill)),
-            torch.from_numpy(label),
+            torch.from_numpy(known),
             torch.from_numpy(valid),
         )
         if self.augmentation is None:
@@ -127,7 +126,9 @@ class Tiles(Dataset[Item]):
             fill=fill,
             wavelength=self.wavelength,
         )
-        return made[0][0], made[1][0], made[2][0]
+        image, label, good = (part[0] for part in made)
+        image[torch.from_numpy(~self._place.good_band)] = fill
+        return image, label, good
 
     def set_epoch(self, epoch: int) -> None:
         """
@@ -224,24 +225,14 @@ def read(place: Cube, row: int, column: int, size: int) -> tuple[np.ndarray, np.
 
 def corners(windows: xr.Dataset, place: Cube) -> tuple[np.ndarray, int]:
     """Rows and columns (tile, 2) of windows that lie inside the cube, and their size."""
-    if not isinstance(windows, xr.Dataset) or not {"row", "column"} <= set(windows.variables):
-        raise OptionError(
-            f"windows= is a {type(windows).__name__} without the variables row and column; type "
-            f"windows=training.grid(cube, 64)."
-        )
-    size = windows.attrs.get("tile_size")
-    if size is None:
-        raise OptionError(
-            "windows= does not say how large they are; type windows.attrs['tile_size'] = 64, or "
-            "training.grid(cube, 64)."
-        )
+    size = tile_size(windows)
     both = np.stack([np.ravel(windows["row"].values), np.ravel(windows["column"].values)], axis=1)
     if len(both) == 0:
         raise OptionError(
             "windows= has no window; give at least one, or make them smaller than the cube: "
             "training.grid(cube, 32)."
         )
-    size, rows, columns = int(size), place.data.sizes[place.y], place.data.sizes[place.x]
+    rows, columns = place.data.sizes[place.y], place.data.sizes[place.x]
     out = (both < 0).any(axis=1) | (both + size > (rows, columns)).any(axis=1)
     if out.any():
         row, column = both[out][0]

@@ -1,0 +1,88 @@
+"""Where the rows and columns of maps are, on the ground and off it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xrxai.errors import CubeError, LabelError
+from xrxai.labelled.axes import settle_dims
+from xrxai.labelled.convert import kind
+from xrxai.training.classes import Classes, classes_of
+
+
+def plane(found: xr.DataArray) -> tuple[str, str]:
+    """Names of the rows and columns of a cube or of a map without bands."""
+    if not isinstance(found, xr.DataArray):
+        raise CubeError(
+            f"A {kind(found)} came where a cube or a map is needed; type one variable of it, such "
+            f"as predicted.class_map."
+        )
+    if found.ndim == 2:
+        # A map has no spectral dim: the names of its dims are judged beside a made-up one.
+        _, y, x = settle_dims(found.expand_dims("spectral_band"), "spectral_band", None, None)
+    else:
+        _, y, x = settle_dims(found, None, None, None)
+    if y is not None and x is not None:
+        return y, x
+    if found.ndim == 2:
+        return str(found.dims[0]), str(found.dims[1])
+    raise CubeError(
+        f"The dims {tuple(map(str, found.dims))} have no rows and columns; type "
+        f"cube.rename(...) so that two of them are called 'y' and 'x'."
+    )
+
+
+def numbers(labels: xr.DataArray) -> tuple[np.ndarray, tuple[str, str]]:
+    """Class numbers (y, x) of a map of labels or classes, -1 = none, and its dims."""
+    y, x = plane(labels)
+    if labels.ndim != 2:
+        rest = [str(d) for d in labels.dims if d not in (y, x)]
+        raise LabelError(
+            f"A map of labels has rows and columns, and this one also {rest}; type "
+            f"labels.isel({rest[0]}=0)."
+        )
+    values = np.asarray(labels.transpose(y, x).values)
+    if values.dtype.kind == "f":
+        whole = np.where(np.isnan(values), -1, values)
+        if (whole != np.round(whole)).any():
+            raise LabelError(
+                "The map of labels holds fractions, so it was resampled between classes; type one "
+                "resampled by nearest neighbour."
+            )
+        values = whole
+    if values.dtype.kind not in "iuf":
+        raise LabelError(
+            f"The map of labels has dtype {values.dtype}, and class numbers are needed; type "
+            f"labels = training.labels_of(values, cube, classes)."
+        )
+    return np.maximum(values.astype(np.int64), -1), (y, x)
+
+
+def classes_in(found: xr.DataArray, classes: Classes | None = None) -> Classes:
+    """Classes of labels, or of what `xrxai.predict` mapped."""
+    if classes is not None:
+        return classes
+    said = str(found.attrs.get("flag_meanings", "")).split()
+    if "classes" in found.attrs or len(said) < 2:
+        return classes_of(found)
+    return Classes([name.replace("_", " ") for name in said])
+
+
+def grid_mapping(found: xr.DataArray, y: str, x: str) -> tuple[Any, Any]:
+    """Transform from (column, row) to the ground, and CRS; pixels and None where there is none."""
+    import rioxarray  # noqa: F401  registers .rio, which reads CRS and transform
+    from rasterio.transform import Affine
+
+    placed: Any = found.rio.set_spatial_dims(x_dim=x, y_dim=y)
+    told = "GeoTransform" in getattr(found.coords.get("spatial_ref"), "attrs", {})
+    if not told and not {y, x} <= set(found.coords):
+        return Affine.identity(), placed.rio.crs
+    return placed.rio.transform(recalc=True), placed.rio.crs
+
+
+def kept_coords(found: xr.DataArray, dims: tuple[str, str]) -> dict[Any, Any]:
+    """Coordinates that a map of these rows and columns can keep."""
+    return {n: c for n, c in found.coords.items() if set(c.dims) <= set(dims)}
