@@ -86,7 +86,7 @@ class Steps:
                 f"passed over; leave out tiles without labels."
             )
         if not all(bool(v.isfinite().all()) for v in self.net.state_dict().values()):
-            raise FloatingPointError(f"after batch {len(batches)}: weights are not finite")
+            raise FloatingPointError(f"after batch {len(batches)} the weights are not finite")
         return {"train_loss": total / pixels, "skipped": skipped}
 
     @torch.no_grad()
