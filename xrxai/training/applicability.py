@@ -129,7 +129,8 @@ def _weights(weights: Any, n: int) -> np.ndarray:
             f"weights has shape {w.shape}, and {n} finite numbers from 0, one per band, are "
             f"needed; type weights=abs(why.attribution).mean(('target', 'y', 'x'))."
         )
-    return w / w.mean()
+    scaled: np.ndarray = w / w.mean()
+    return scaled
 
 
 def _training(

@@ -341,8 +341,8 @@ def _objects(labels: xr.DataArray, objects: Objects) -> np.ndarray:
             )
         from skimage.measure import label
 
-        made: np.ndarray = label(labels.values, background=UNLABELLED, connectivity=1)
-        return made
+        touching = label(labels.values, background=UNLABELLED, connectivity=1)  # type: ignore[no-untyped-call]
+        return np.asarray(touching)
     array = np.asarray(objects)
     if array.shape != labels.shape or array.dtype.kind not in "iu":
         raise OptionError(

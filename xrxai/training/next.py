@@ -190,15 +190,16 @@ def _amounts(
         for k in range(len(classes)):
             columns.append(counted((array == k) & open_, windows).astype(np.float64))
             of.append(("rarity", float(rare[k] / rare.sum())))
+    doubted = diagnosis["labels"].to_dataset()
     maps = {
-        "uncertainty": (root.get("uncertainty"), open_),
-        "doubt": (diagnosis["labels/label_doubt"], diagnosis["labels/suspect"].values),
-        "shift": (root.get("explanation_shift"), open_),
+        "uncertainty": (root, "uncertainty", open_),
+        "doubt": (doubted, "label_doubt", doubted["suspect"].values),
+        "shift": (root, "explanation_shift", open_),
     }
-    for name, (values, where) in maps.items():
+    for name, (source, variable, where) in maps.items():
         if name not in settled:
             continue
-        field = np.nan_to_num(values.transpose(*root["class_map"].dims).values)
+        field = np.nan_to_num(source[variable].transpose(*root["class_map"].dims).values)
         if name == "shift":  # what is usual teaches nothing; a few wild pixels are not all
             field = np.clip(field - 1, 0, 3)
         columns.append(counted(np.where(where, field, 0.0), windows).astype(np.float64))

@@ -249,7 +249,7 @@ def _largest(wrong: np.ndarray, n: int, min_pixels: int) -> np.ndarray:
     """Ids from 1 of the largest connected groups of pixels."""
     from skimage.measure import label
 
-    ids = label(wrong, connectivity=1)
+    ids = label(wrong, connectivity=1)  # type: ignore[no-untyped-call]
     sizes = np.bincount(ids.ravel())
     sizes[0] = 0
     best = [i for i in np.argsort(-sizes, kind="stable")[:n].tolist() if sizes[i] >= min_pixels]
