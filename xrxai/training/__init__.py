@@ -13,6 +13,8 @@ from xrxai.training.leakage import check_leakage
 from xrxai.training.parts import part_labels, windows_of
 from xrxai.training.plan import plan_tiles, tiles_to_polygons
 from xrxai.training.rasterise import rasterise
+from xrxai.training.separability import separability
+from xrxai.training.separability_figure import plot_separability
 from xrxai.training.split import random_split, split_blocks
 from xrxai.training.summary import label_summary
 from xrxai.training.windows import grid
@@ -30,8 +32,10 @@ __all__ = [
     "labels_of",
     "part_labels",
     "plan_tiles",
+    "plot_separability",
     "random_split",
     "rasterise",
+    "separability",
     "split_blocks",
     "tiles_to_polygons",
     "windows_of",
