@@ -191,6 +191,36 @@ def test_windows_of_a_part_see_no_other() -> None:
     assert some < training.windows_of(made, "train", 8, stride=2, share=0.2).sizes["tile"]
 
 
+def test_whole_fields_are_in_one_part() -> None:
+    from scipy.ndimage import label
+
+    labels = fields((0.7, 0.2, 0.1), rows=96, columns=96)
+    cut, whole = (
+        training.split_blocks(labels, block=18, buffer=1, whole_fields=one) for one in (False, True)
+    )
+    shared = 0
+    for k in (1, 2):
+        ids, n = label(labels.values == k)
+        for i in range(1, n + 1):
+            before = cut.split.values[ids == i]
+            after = whole.split.values[ids == i]
+            counts = np.bincount(before[before >= 0], minlength=3)
+            shared += int((counts > 0).sum() > 1)
+            np.testing.assert_array_equal(after, np.where(before == counts.argmax(), before, -1))
+    assert shared > 3
+    options = {"tile_size": 8, "labels": labels}
+    assert int(training.check_leakage(cut, **options).shared_fields) == shared
+    assert int(training.check_leakage(whole, **options).shared_fields) == 0
+    rest = labels.values == 0
+    np.testing.assert_array_equal(whole.split.values[rest], cut.split.values[rest])
+    with raises_exactly(
+        LabelError,
+        "The labels have shape (96, 90), and the split (96, 96); type labels= with those that it "
+        "was made of.",
+    ):
+        training.check_leakage(cut, tile_size=8, labels=labels[:, :90])
+
+
 def test_splits_refused() -> None:
     labels = fields()
     made = training.split_blocks(labels, block=12, buffer=2)

@@ -24,6 +24,8 @@ from xrxai.training.parts import part_labels, windows_of
 from xrxai.training.plan import plan_tiles, tiles_to_polygons
 from xrxai.training.rasterise import rasterise
 from xrxai.training.reasons import explain_errors
+from xrxai.training.separability import separability
+from xrxai.training.separability_figure import plot_separability
 from xrxai.training.shift import explanation_shift
 from xrxai.training.split import random_split, split_blocks
 from xrxai.training.stored import load_net, save_weights
@@ -62,10 +64,12 @@ __all__ = [
     "next_tiles",
     "part_labels",
     "plan_tiles",
+    "plot_separability",
     "probabilities",
     "random_split",
     "rasterise",
     "save_weights",
+    "separability",
     "split_blocks",
     "tiles_to_polygons",
     "transfer",

@@ -6,7 +6,9 @@ import numpy as np
 import xarray as xr
 
 from xrxai.errors import LabelError, at_least
-from xrxai.training.parts import blocks_of, checked
+from xrxai.training.classes import classes_of
+from xrxai.training.parts import blocks_of, checked, fields_of, table
+from xrxai.training.places import numbers
 from xrxai.training.windows import counted, grid
 
 
@@ -14,6 +16,7 @@ def check_leakage(
     split: xr.Dataset,
     *,
     tile_size: int,
+    labels: xr.DataArray | None = None,
     block: int | None = None,
     min_distance: int = 2,
     strict: bool = False,
@@ -27,6 +30,8 @@ def check_leakage(
         What `split_blocks` or `random_split` made.
     tile_size : int
         Side in pixels of the tiles that will be trained on.
+    labels : DataArray, (y, x), optional
+        What the split was made of: fields that are in several parts are counted, too.
     block : int, optional
         Side in pixels of blocks that parts must not share; larger than a field. Default: the
         blocks of the split itself.
@@ -41,7 +46,9 @@ def check_leakage(
         ``distance`` (part, other), smallest distance in pixels, the larger of rows and columns,
         NaN with itself; ``shared_blocks``, blocks with pixels of several parts;
         ``shared_tiles``, tiles at any place side by side that would see several parts, out of
-        ``tiles``; and ``leaks``.
+        ``tiles``; and ``leaks``: shared blocks, or parts that are too near. With labels also
+        ``shared_fields``, connected areas of one class, but not background, with pixels of
+        several parts, which are half known; ``split_blocks(..., whole_fields=True)`` has none.
 
     Raises
     ------
@@ -61,8 +68,10 @@ def check_leakage(
     ids = np.asarray(split["block"].values)
     if block is not None:
         ids = blocks_of(values.shape, at_least(block, 1, "block"))
-    met = np.unique(np.stack([ids[values >= 0], values[values >= 0]]), axis=1)
-    shared = int((np.bincount(met[0]) > 1).sum()) if met.size else 0
+    used = values >= 0
+    sizes = (int(ids.max()) + 1, len(parts))
+    met = table((ids[used], values[used].astype(np.int64)), sizes) > 0
+    shared = int((met.sum(1) > 1).sum())
     distance = _distances(each)
     windows = grid(split["split"], tile_size)
     two = int(((counted(each, windows) > 0).sum(0) > 1).sum())
@@ -77,7 +86,7 @@ def check_leakage(
         )
     pairs = ("part", "other")
     about = {"long_name": "smallest distance between parts", "units": "px"}
-    return xr.Dataset(
+    made = xr.Dataset(
         {
             "distance": (pairs, distance, about),
             "shared_blocks": ((), shared, {"long_name": "blocks with several parts"}),
@@ -88,6 +97,20 @@ def check_leakage(
         coords={"part": parts, "other": parts},
         attrs={"tile_size": tile_size, "min_distance": min_distance},
     )
+    if labels is not None:
+        array, _ = numbers(labels)
+        if array.shape != values.shape:
+            raise LabelError(
+                f"The labels have shape {array.shape}, and the split {values.shape}; type "
+                f"labels= with those that it was made of."
+            )
+        fields = fields_of(array, classes_of(labels))
+        seen = used & (fields > 0)
+        sizes = (int(fields.max()) + 1, len(parts))
+        met = table((fields[seen], values[seen].astype(np.int64)), sizes) > 0
+        about = {"long_name": "fields with several parts", "units": "1"}
+        made["shared_fields"] = ((), int((met.sum(1) > 1).sum()), about)
+    return made
 
 
 def _distances(each: np.ndarray) -> np.ndarray:

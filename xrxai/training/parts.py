@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from xrxai.errors import OptionError
-from xrxai.training.classes import UNLABELLED
+from xrxai.training.classes import UNLABELLED, Classes
 from xrxai.training.windows import counted, grid
 
 
@@ -112,3 +112,19 @@ def blocks_of(shape: tuple[int, ...], block: int) -> np.ndarray:
 def along(size: int, block: int) -> np.ndarray:
     """Number of the block of each row; what is left over joins the last."""
     return np.minimum(np.arange(size) // block, max(size // block - 1, 0))
+
+
+def table(codes: tuple[np.ndarray, ...], sizes: tuple[int, ...]) -> np.ndarray:
+    """How often each combination of numbers occurs, in the shape `sizes`."""
+    flat = np.ravel_multi_index(codes, sizes)
+    return np.bincount(flat, minlength=int(np.prod(sizes))).reshape(sizes)
+
+
+def fields_of(array: np.ndarray, known: Classes) -> np.ndarray:
+    """Number from 1 of the field of each pixel, connected by edges; 0 in background and nowhere."""
+    from skimage.measure import label
+
+    rest = UNLABELLED if known.background is None else known.names.index(known.background)
+    crop = np.where((array >= 0) & (array != rest), array + 1, 0)
+    made: np.ndarray = label(crop, background=0, connectivity=1)  # type: ignore[no-untyped-call]
+    return made

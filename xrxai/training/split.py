@@ -9,7 +9,7 @@ import xarray as xr
 
 from xrxai.errors import LabelError, OptionError, at_least, note
 from xrxai.training.classes import Classes, classes_of
-from xrxai.training.parts import along, blocks_of
+from xrxai.training.parts import along, blocks_of, fields_of, table
 from xrxai.training.places import kept_coords, numbers
 from xrxai.training.stratify import stratified
 
@@ -23,6 +23,7 @@ def split_blocks(
     *,
     block: int,
     buffer: int = 0,
+    whole_fields: bool = False,
     fractions: Mapping[str, float] | None = None,
     seed: int = 0,
 ) -> xr.Dataset:
@@ -42,6 +43,9 @@ def split_blocks(
         autocorrelation. The last ones of a row or column take what is left over.
     buffer : int, default: 0
         At least so many unused pixels lie between two parts.
+    whole_fields : bool, default: False
+        Use of each field, a connected area of a class that is not background, only what lies in
+        the part that has most of it: no field is in two parts.
     fractions : mapping of str to float, optional
         About which share of the labelled pixels of each class a part gets, strips not counted.
         Default: ``{"train": 0.7, "validation": 0.1, "test": 0.2}``.
@@ -104,8 +108,7 @@ def split_blocks(
     ids = blocks_of(array.shape, block)
     # What stays of a block whatever its neighbours become: classes are promised from that.
     core = (array >= 0) & _inner(array.shape, block, trim)
-    pixels = np.zeros((int(ids.max()) + 1, len(known)), np.int64)
-    np.add.at(pixels, (ids[core], array[core]), 1)
+    pixels = table((ids[core], array[core]), (int(ids.max()) + 1, len(known)))
     used = np.flatnonzero(pixels.sum(1))
     if used.size < len(parts):
         raise LabelError(
@@ -116,6 +119,8 @@ def split_blocks(
     part_of = np.full(len(pixels), UNUSED, np.int8)
     part_of[used] = stratified(pixels[used], np.array(list(parts.values())), seed)
     split = _apart(part_of[ids], trim)
+    if whole_fields:
+        split = _in_one(split, fields_of(array, known), len(parts))
     made = _dataset(split, ids, array, labels, dims, list(parts), known)
     made.attrs |= {"block": block, "buffer": buffer, "seed": seed, "kind": "blocks"}
     _say_absent(made, block)
@@ -215,6 +220,14 @@ def _apart(split: np.ndarray, trim: int) -> np.ndarray:
     return np.where((split >= 0) & (highest == lowest), split, UNUSED).astype(np.int8)
 
 
+def _in_one(split: np.ndarray, fields: np.ndarray, parts: int) -> np.ndarray:
+    """Drop what lies outside the part that has most of its field."""
+    seen = (split >= 0) & (fields > 0)
+    sizes = (int(fields.max()) + 1, parts)
+    most = table((fields[seen], split[seen].astype(np.int64)), sizes).argmax(1)
+    return np.where(seen & (split != most[fields]), UNUSED, split).astype(np.int8)
+
+
 def _dataset(
     split: np.ndarray,
     ids: np.ndarray,
@@ -224,24 +237,22 @@ def _dataset(
     parts: list[str],
     known: Classes,
 ) -> xr.Dataset:
-    pixels = np.zeros((len(parts), len(known)), np.int64)
-    blocks = pixels.copy()
     seen = (split >= 0) & (array >= 0)
-    np.add.at(pixels, (split[seen], array[seen]), 1)
-    met = np.unique(np.stack([ids[seen], split[seen], array[seen]]), axis=1)
-    np.add.at(blocks, (met[1], met[2]), 1)
+    sizes = (int(ids.max()) + 1, len(parts), len(known))
+    each = table((ids[seen], split[seen].astype(np.int64), array[seen]), sizes)
+    pixels, blocks = each.sum(0), (each > 0).sum(0)
     flags = {
         "long_name": "part of the split, -1 = in none",
         "flag_values": np.arange(len(parts), dtype=np.int8),
         "flag_meanings": " ".join("_".join(name.split()) for name in parts),
     }
-    table = ("part", "class")
+    pair = ("part", "class")
     return xr.Dataset(
         {
             "split": (dims, split.astype(np.int8), flags),
             "block": (dims, ids, {"long_name": "number of the block"}),
-            "pixels": (table, pixels, {"long_name": "labelled pixels", "units": "1"}),
-            "blocks": (table, blocks, {"long_name": "blocks with the class", "units": "1"}),
+            "pixels": (pair, pixels, {"long_name": "labelled pixels", "units": "1"}),
+            "blocks": (pair, blocks, {"long_name": "blocks with the class", "units": "1"}),
         },
         coords=kept_coords(labels, dims) | {"part": parts, "class": list(known.names)},
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-TRIES = 16
+TRIES = 8
 PASSES = 5
 
 
