@@ -215,7 +215,7 @@ def unet(
     standardise = Standardise(_statistic(mean, "mean", n_bands), _statistic(std, "std", n_bands))
     body = _body(recipe, seed)
     if weights is not None:
-        load_encoder(body.encoder, encoder, weights, n_bands, nm, adapt)
+        load_encoder(body.encoder, encoder, weights, depth, n_bands, nm, adapt)
     return SegmentationNet(body, standardise, recipe)
 
 

@@ -32,13 +32,14 @@ def load_encoder(
     encoder: nn.Module,
     name: str,
     weights: str | os.PathLike[str],
+    depth: int,
     bands: int,
     wavelength: np.ndarray | None,
     adapt: Adapt,
 ) -> None:
     """Put weights into an encoder for `bands`, its first convolution made for them."""
     choice(adapt, ("cyclic", "wavelength"), "adapt")
-    state = imagenet(name) if weights == "imagenet" else encoder_state(weights)
+    state = imagenet(name, depth) if weights == "imagenet" else encoder_state(weights)
     first, _ = first_convolution(encoder)
     key = f"{first}.weight"
     if key not in state:
@@ -67,11 +68,13 @@ def load_encoder(
     fit_state(encoder, state, f"weights={os.fspath(weights)!r}", f"the encoder {name!r}")
 
 
-def imagenet(name: str) -> dict[str, torch.Tensor]:
+def imagenet(name: str, depth: int) -> dict[str, torch.Tensor]:
     """Weights for photographs, from where segmentation_models_pytorch keeps them."""
     encoders = smp().encoders
+    kind = True if name.startswith("tu-") else "imagenet"  # timm has its choice in the name
     try:
-        made = encoders.get_encoder(name, in_channels=3, depth=5, weights="imagenet")
+        with torch.random.fork_rng(devices=[]):  # it begins at random
+            made = encoders.get_encoder(name, in_channels=3, depth=depth, weights=kind)
     except KeyError:
         raise OptionError(
             f"There are no weights 'imagenet' for encoder={name!r}; type weights=None or a file."
