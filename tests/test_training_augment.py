@@ -1,4 +1,4 @@
-"""Augmentation: pixels keep their labels, nothing missing is mixed in, nothing is left to chance."""
+"""Augmentation: pixels keep their labels, nothing missing is mixed in, nothing is left to luck."""
 
 from __future__ import annotations
 
