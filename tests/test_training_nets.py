@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from torch import nn
 import xrxai
 from tests.conftest import raises_exactly
 from xrxai.errors import BandError, ModelError, OptionError
-from xrxai.training import SegmentationNet, load_net, save_weights, transfer, unet
+from xrxai.training import SegmentationNet, load_net, nets, save_weights, transfer, unet
 from xrxai.training.kernels import (
     RGB_NM,
     cyclic,
@@ -28,6 +30,7 @@ from xrxai.training.kernels import (
 from xrxai.training.weights import smp
 
 NAMES = ("background", "wheat", "rye")
+_BUILD, _BODIES = nets._body, {}
 TINY: dict[str, Any] = {"encoder": "mobilenet_v2", "depth": 3, "decoder": (8, 8, 8)}
 S2 = np.array([443.0, 490, 560, 665, 705, 740, 783, 842, 865, 945])
 FINE = np.arange(420.0, 1000.0, 10.0)
@@ -35,6 +38,20 @@ FINE = np.arange(420.0, 1000.0, 10.0)
 
 def net_of(bands: Any = 5, classes: Any = NAMES, **options: Any) -> SegmentationNet:
     return unet(bands, classes, **{**TINY, **options}).eval()
+
+
+@pytest.fixture(autouse=True)
+def _built_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copy bodies that were built before: drawing two million weights is most of the time."""
+
+    def copied(recipe: dict[str, Any], seed: int) -> Any:
+        seen = [recipe[name] for name in ("bands", "encoder", "depth", "decoder")]
+        key = json.dumps([*seen, len(recipe["classes"]), seed])
+        if key not in _BODIES:
+            _BODIES[key] = _BUILD(recipe, seed)
+        return copy.deepcopy(_BODIES[key])
+
+    monkeypatch.setattr(nets, "_body", copied)
 
 
 def image(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -90,7 +107,8 @@ def test_a_cube_gives_wavelengths_and_classes_their_names():
     assert net_of(4).wavelength is None
 
 
-def test_the_seed_decides_and_torch_is_left_alone():
+def test_the_seed_decides_and_torch_is_left_alone(monkeypatch):
+    monkeypatch.setattr(nets, "_body", _BUILD)
     torch.manual_seed(3)
     before = torch.get_rng_state()
     one, same, other = net_of(), net_of(), net_of(seed=1)
@@ -205,7 +223,6 @@ def test_transfer_there_and_back():
     net = net_of(len(S2), wavelength=S2, **statistics(S2))
     there = transfer(net, len(FINE), wavelength=FINE, **statistics(FINE))
     back = transfer(there, len(S2), wavelength=S2, **statistics(S2))
-    print("BACK", change(net, S2, back, S2).max())
     assert change(net, S2, back, S2).max() < 0.2
 
 
@@ -564,6 +581,7 @@ def test_kernels_by_wavelength_need_wavelengths(photos):
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(nets, "_body", _BUILD)
     import sys
 
     monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
