@@ -364,15 +364,17 @@ def test_weights_of_another_band_count_or_encoder_are_refused(photos, tmp_path):
 
 
 def test_a_pickle_that_runs_code_is_not_run(tmp_path):
-    import pickle
-
     class Evil:
         def __reduce__(self) -> Any:
             return (Path.touch, (tmp_path / "ran",))
 
     path = tmp_path / "evil.pth"
     torch.save({"features.0.0.weight": Evil()}, path)
-    with pytest.raises(pickle.UnpicklingError):
+    with raises_exactly(
+        ModelError,
+        f"weights='{path}' holds more than tensors, which is code that would run on loading; ask "
+        f"for a .safetensors file, or for one of torch.save(net.state_dict(), path).",
+    ):
         net_of(3, weights=path)
     assert not (tmp_path / "ran").exists()
 

@@ -81,7 +81,7 @@ def transfer(
         value.double().cpu().numpy() for value in (net.standardise.mean, net.standardise.std)
     )
     first = f"encoder.{first_convolution(net.body.encoder)[0]}.weight"
-    state = {name: value.detach().clone() for name, value in net.body.state_dict().items()}
+    state = {name: value.detach().cpu().clone() for name, value in net.body.state_dict().items()}
     if not _same_bands(net, n_bands, nm):
         known, wanted = _both(net, n_bands, nm)
         kernel, seen = resampled(state[first], known, wanted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
 from typing import Any, Literal
 
@@ -104,7 +105,15 @@ def encoder_state(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
 
         state = load_file(file)
     else:
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        try:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:
+            # torch's own message offers to run the file.
+            raise ModelError(
+                f"weights={os.fspath(path)!r} holds more than tensors, which is code that would "
+                f"run on loading; ask for a .safetensors file, or for one of "
+                f"torch.save(net.state_dict(), path)."
+            ) from None
         for key in ("state_dict", "model_state_dict", "model"):
             if isinstance(state, dict) and isinstance(state.get(key), dict):
                 state = state[key]
