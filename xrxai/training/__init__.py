@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from xrxai.training.augment import Augmentation
 from xrxai.training.classes import UNLABELLED, Classes, classes_of, labels_of
+from xrxai.training.graphs import plot_confusion, plot_history
 from xrxai.training.history import Fitted
 from xrxai.training.leakage import check_leakage
 from xrxai.training.loop import fit
@@ -15,6 +16,7 @@ from xrxai.training.losses import Loss, loss_of
 from xrxai.training.metrics import evaluate
 from xrxai.training.nets import SegmentationNet, unet
 from xrxai.training.parts import part_labels, windows_of
+from xrxai.training.pictures import Pictures, plot_predictions, plot_tiles
 from xrxai.training.split import random_split, split_blocks
 from xrxai.training.stored import load_net, save_weights
 from xrxai.training.tiles import Tiles, band_statistics
@@ -27,6 +29,7 @@ __all__ = [
     "Classes",
     "Fitted",
     "Loss",
+    "Pictures",
     "SegmentationNet",
     "Tiles",
     "band_statistics",
@@ -39,6 +42,10 @@ __all__ = [
     "load_net",
     "loss_of",
     "part_labels",
+    "plot_confusion",
+    "plot_history",
+    "plot_predictions",
+    "plot_tiles",
     "random_split",
     "save_weights",
     "split_blocks",
