@@ -21,8 +21,7 @@ import xrxai
 from tests.conftest import Watched, raises_exactly
 from xrxai import training
 from xrxai.errors import DataError, LabelError, ModelError, OptionError
-from xrxai.training import Classes, fit, loss_of
-from xrxai.training import ready
+from xrxai.training import Classes, fit, loss_of, ready
 from xrxai.training import steps as steps_module
 
 CLASSES = Classes(["soil", "wheat", "rye"])

@@ -215,7 +215,7 @@ def unet(
     standardise = Standardise(_statistic(mean, "mean", n_bands), _statistic(std, "std", n_bands))
     body = _body(recipe, seed)
     if weights is not None:
-        load_encoder(body.encoder, encoder, weights, n_bands, nm, adapt)
+        load_encoder(body.encoder, encoder, weights, depth, n_bands, nm, adapt)
     return SegmentationNet(body, standardise, recipe)
 
 
@@ -225,9 +225,8 @@ def _body(recipe: dict[str, Any], seed: int) -> Any:
     known = library.encoders.encoders
     encoder = recipe["encoder"]
     if not encoder.startswith("tu-") and encoder not in known:
-        near = difflib.get_close_matches(encoder, known, 3, 0.3)
-        said = " or ".join(f"encoder={name!r}" for name in near or ["mobilenet_v2"])
-        raise OptionError(f"encoder={encoder!r} is not known; type {said}.")
+        near = difflib.get_close_matches(encoder, known, 1, 0.3) or ["mobilenet_v2"]
+        raise OptionError(f"encoder={encoder!r} is not known; type encoder={near[0]!r}.")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return library.Unet(
@@ -274,7 +273,7 @@ def _statistic(value: Any, name: str, bands: int) -> torch.Tensor:
     neutral = {"mean": 0.0, "std": 1.0}[name]
     if value is None:
         return torch.full((bands,), neutral)
-    values = np.array(value, dtype=np.float64)
+    values = np.asarray(value).astype(np.float64)
     if values.shape != (bands,):
         raise OptionError(
             f"{name}= has shape {values.shape}, and the net has {bands} bands; type "

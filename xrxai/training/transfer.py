@@ -33,10 +33,11 @@ def transfer(
     Take a trained net over to the bands of another sensor, and to other classes.
 
     The first layer is resampled by wavelength: each band of the source is read off the new bands by
-    linear interpolation in nm, which the weights take in. The first layer then answers a
-    spectrum that is linear between the new bands as it did, to rounding, and others as far as they
-    are so. A band of the source that lies more than 50 nm beyond all new ones is left out, with a
-    warning, as if it were at its mean. All else is copied.
+    linear interpolation in nm, which the weights take in. Where a spectrum, standardised, is linear
+    between the new bands, the first layer answers as it did, to rounding; else as far as it is so.
+    From few bands to many little changes; from many to few what the weights see between the new
+    bands is lost. A band of the source that lies more than 50 nm beyond all new ones is left out,
+    with a warning, as if it were at its mean. All else is copied.
 
     Parameters
     ----------
@@ -50,9 +51,9 @@ def transfer(
     wavelength : sequence of float, (band,), optional
         Nanometres. Default: of the cube.
     mean, std : array, (band,), optional
-        Of `band_statistics` of the new sensor; then answers are kept in standard deviations:
-        where a spectrum lies as far above the mean of its band as before. Default: those of the
-        source, resampled; then answers are kept in units of the cube, which must be the same.
+        Of `band_statistics` of the new sensor, best given: from few bands to many, answers then
+        change a thirtieth as much. Default: those of the source, resampled; the units of the cubes
+        must be the same then.
     frozen : int or "encoder", default: 0
         As in `unet`.
     seed : int, default: 0
@@ -76,22 +77,23 @@ def transfer(
             f"{missing}= is missing, and mean and std belong together; type both of "
             f"training.band_statistics(cube, windows), or neither."
         )
-    old_std, old_mean = net.standardise.std.double(), net.standardise.mean.double()
+    old_mean, old_std = (
+        value.double().cpu().numpy() for value in (net.standardise.mean, net.standardise.std)
+    )
     first = f"encoder.{first_convolution(net.body.encoder)[0]}.weight"
-    state = {name: value.detach().clone() for name, value in net.body.state_dict().items()}
+    state = {name: value.detach().cpu().clone() for name, value in net.body.state_dict().items()}
     if not _same_bands(net, n_bands, nm):
         known, wanted = _both(net, n_bands, nm)
         kernel, seen = resampled(state[first], known, wanted)
         _say_unseen(known[~seen], known, wanted)
         if mean is None:
-            mean, std = _statistics(old_mean.numpy(), old_std.numpy(), known, wanted, seen)
-            raw, _ = resampled(state[first] / old_std[:, None, None], known, wanted)
-            kernel = (raw * torch.from_numpy(std)[:, None, None]).to(kernel.dtype)
+            part = interpolation(wanted, known)
+            mean, std = part @ old_mean, part @ old_std
         state[first] = kernel
     else:
         nm = net.wavelength if nm is None else nm
         if mean is None:
-            mean, std = old_mean.numpy(), old_std.numpy()
+            mean, std = old_mean, old_std
     names = net.class_names if classes is None else names_of(classes)
     built = {name: net.recipe[name] for name in ("encoder", "depth", "decoder")}
     made = unet(
@@ -144,18 +146,6 @@ def _say_unseen(unseen: np.ndarray, known: np.ndarray, wanted: np.ndarray) -> No
             f"{BEYOND_NM:.0f} nm beyond the new ones ({span}) and are left out: train the net "
             f"before its answers are used."
         )
-
-
-def _statistics(
-    mean: np.ndarray, std: np.ndarray, known: np.ndarray, wanted: np.ndarray, seen: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation for the new bands, such that the old means are read off the new ones."""
-    part = interpolation(wanted, known)
-    new_mean, new_std = part @ mean, part @ std
-    back = interpolation(known, wanted)[seen]
-    # The smallest change of the means that does so: what a kernel subtracts stays the same.
-    change, *_ = np.linalg.lstsq(back, mean[seen] - back @ new_mean, rcond=None)
-    return new_mean + change, new_std
 
 
 def _copy(state: dict[str, torch.Tensor], made: SegmentationNet, old: tuple[str, ...]) -> None:

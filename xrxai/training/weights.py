@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,13 +33,14 @@ def load_encoder(
     encoder: nn.Module,
     name: str,
     weights: str | os.PathLike[str],
+    depth: int,
     bands: int,
     wavelength: np.ndarray | None,
     adapt: Adapt,
 ) -> None:
     """Put weights into an encoder for `bands`, its first convolution made for them."""
     choice(adapt, ("cyclic", "wavelength"), "adapt")
-    state = imagenet(name) if weights == "imagenet" else encoder_state(weights)
+    state = imagenet(name, depth) if weights == "imagenet" else encoder_state(weights)
     first, _ = first_convolution(encoder)
     key = f"{first}.weight"
     if key not in state:
@@ -67,11 +69,13 @@ def load_encoder(
     fit_state(encoder, state, f"weights={os.fspath(weights)!r}", f"the encoder {name!r}")
 
 
-def imagenet(name: str) -> dict[str, torch.Tensor]:
+def imagenet(name: str, depth: int) -> dict[str, torch.Tensor]:
     """Weights for photographs, from where segmentation_models_pytorch keeps them."""
     encoders = smp().encoders
+    kind = True if name.startswith("tu-") else "imagenet"  # timm has its choice in the name
     try:
-        made = encoders.get_encoder(name, in_channels=3, depth=5, weights="imagenet")
+        with torch.random.fork_rng(devices=[]):  # it begins at random
+            made = encoders.get_encoder(name, in_channels=3, depth=depth, weights=kind)
     except KeyError:
         raise OptionError(
             f"There are no weights 'imagenet' for encoder={name!r}; type weights=None or a file."
@@ -101,7 +105,15 @@ def encoder_state(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
 
         state = load_file(file)
     else:
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        try:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:
+            # torch's own message offers to run the file.
+            raise ModelError(
+                f"weights={os.fspath(path)!r} holds more than tensors, which is code that would "
+                f"run on loading; ask for a .safetensors file, or for one of "
+                f"torch.save(net.state_dict(), path)."
+            ) from None
         for key in ("state_dict", "model_state_dict", "model"):
             if isinstance(state, dict) and isinstance(state.get(key), dict):
                 state = state[key]
