@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import dask.array as da
 import numpy as np
 import pytest
 import torch
@@ -17,10 +18,10 @@ import xarray as xr
 from torch import nn
 
 import xrxai
-from tests.conftest import raises_exactly
+from tests.conftest import Watched, raises_exactly
 from xrxai import training
 from xrxai.errors import DataError, LabelError, ModelError, OptionError
-from xrxai.training import Classes, fit, loss_of
+from xrxai.training import Classes, fit, loss_of, ready
 from xrxai.training import steps as steps_module
 
 CLASSES = Classes(["soil", "wheat", "rye"])
@@ -686,6 +687,16 @@ def scene() -> tuple[xr.DataArray, xr.DataArray, xr.Dataset]:
     rows, columns = np.meshgrid([0, 16], [0, 16, 32, 48], indexing="ij")
     windows = xr.Dataset({"row": ("tile", rows.ravel()), "column": ("tile", columns.ravel())})
     return cube, labels, windows.assign_attrs(tile_size=16)
+
+
+def test_labels_are_counted_without_reading_a_band() -> None:
+    cube, labels, windows = scene()
+    store = Watched(cube.values)
+    lazy = cube.copy(data=da.from_array(store, chunks=(4, 16, 16)))
+    tiles = training.Tiles(lazy, labels.transpose("x", "y"), windows)
+    counts = ready.counts_of(tiles, CLASSES)
+    assert counts.tolist() == [int((labels == k).sum()) for k in range(3)]
+    assert store.count() == 0
 
 
 def augmented(tiles: Any = training.Tiles) -> tuple[nn.Module, Any, Any]:

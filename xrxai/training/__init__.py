@@ -12,6 +12,7 @@ from xrxai.training.checks import check_labels
 from xrxai.training.classes import UNLABELLED, Classes, classes_of, labels_of
 from xrxai.training.diagnosis import diagnose
 from xrxai.training.doubt import cross_predict, label_errors, probabilities
+from xrxai.training.graphs import plot_confusion, plot_history
 from xrxai.training.history import Fitted
 from xrxai.training.instances import count_instances, instances
 from xrxai.training.leakage import check_leakage
@@ -21,6 +22,7 @@ from xrxai.training.metrics import evaluate
 from xrxai.training.nets import SegmentationNet, unet
 from xrxai.training.next import next_tiles
 from xrxai.training.parts import part_labels, windows_of
+from xrxai.training.pictures import Pictures, plot_predictions, plot_tiles
 from xrxai.training.plan import plan_tiles, tiles_to_polygons
 from xrxai.training.rasterise import rasterise
 from xrxai.training.reasons import explain_errors
@@ -40,6 +42,7 @@ __all__ = [
     "Classes",
     "Fitted",
     "Loss",
+    "Pictures",
     "SegmentationNet",
     "Tiles",
     "applicability",
@@ -64,7 +67,11 @@ __all__ = [
     "next_tiles",
     "part_labels",
     "plan_tiles",
+    "plot_confusion",
+    "plot_history",
+    "plot_predictions",
     "plot_separability",
+    "plot_tiles",
     "probabilities",
     "random_split",
     "rasterise",

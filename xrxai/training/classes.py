@@ -234,21 +234,26 @@ def dressed(values: np.ndarray, cube: xr.DataArray, classes: Classes) -> xr.Data
         "flag_values": np.arange(len(classes), dtype=np.int16),
         "flag_meanings": " ".join("_".join(name.split()) for name in classes.names),
         # Names may hold blanks, which flag_meanings cannot.
-        "classes": json.dumps(
-            {"names": classes.names, "colors": classes.colors, "background": classes.background}
-        ),
+        "classes": table_of(classes),
     }
     return made
 
 
-def classes_of(labels: xr.DataArray) -> Classes:
+def table_of(classes: Classes) -> str:
+    """Classes -> what `classes_of` reads in the attribute ``classes``."""
+    return json.dumps(
+        {"names": classes.names, "colors": classes.colors, "background": classes.background}
+    )
+
+
+def classes_of(labels: xr.DataArray | xr.Dataset) -> Classes:
     """
     Read the classes that a map of labels knows.
 
     Parameters
     ----------
-    labels : DataArray
-        What `rasterise` or `labels_of` made.
+    labels : DataArray or Dataset
+        What `rasterise` or `labels_of` made; or `evaluate`, or the history of `fit`.
 
     Returns
     -------

@@ -9,11 +9,10 @@ import numpy as np
 import xarray as xr
 
 from xrxai.model import Model
+from xrxai.training.classes import Classes, table_of
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from xrxai.training.classes import Classes
 
 Monitor = Literal["mean_iou", "loss"]
 Row = dict[str, Any]
@@ -85,6 +84,7 @@ def history_of(rows: list[Row], classes: Classes) -> xr.Dataset:
     """One dict per epoch -> Dataset along `epoch`, from 1."""
     made = xr.Dataset(
         coords={"epoch": np.arange(1, len(rows) + 1), "class": list(classes.names)},
+        attrs={"classes": table_of(classes)},
     )
     for name, about in ABOUT.items():
         if rows and name in rows[0]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from xrxai.errors import LabelError, ModelError, OptionError
+from xrxai.labelled.cube import locate
 from xrxai.training.classes import Classes
 from xrxai.training.losses import check_logits
 
@@ -177,7 +178,8 @@ def _labels(tiles: Any) -> Any:
         for i in range(len(tiles)):
             yield np.asarray(tiles[i][1])
         return
-    values = np.asarray(labels)
+    place = locate(tiles.cube)
+    values = labels.transpose(place.y, place.x).to_numpy()
     for row, column in zip(
         *(np.ravel(windows[name].values) for name in ("row", "column")), strict=True
     ):

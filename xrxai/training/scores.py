@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from xrxai.training.classes import Classes
+from xrxai.training.classes import Classes, table_of
 
 ABOUT = {
     "confusion": ("labelled pixels", "1"),
@@ -67,5 +67,5 @@ def dressed_scores(made: dict[str, np.ndarray], classes: Classes) -> xr.Dataset:
         array.attrs = {"long_name": about + end, "units": units}
     absent = [n for n, there in zip(names, made["class_present"], strict=True) if not there]
     said = f"no labelled pixel, so no score and no part in mean_iou: {', '.join(absent)}"
-    result.attrs = {"absent": said if absent else "none"}
+    result.attrs = {"absent": said if absent else "none", "classes": table_of(classes)}
     return result
