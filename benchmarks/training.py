@@ -103,7 +103,7 @@ def at_random(labels: xr.DataArray, taken: np.ndarray, n: int, seed: int) -> xr.
 
 
 def split(seed: int) -> Row:
-    """How good trees on spectra seem by tiles dealt at random and by blocks, and how good beyond."""
+    """How good trees on spectra seem, by random tiles and by blocks, and how good they are."""
     from sklearn.ensemble import ExtraTreesClassifier
 
     scene = crops(seed, size=(SIDE, SIDE + 144), field=24.0)

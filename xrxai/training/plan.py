@@ -11,7 +11,7 @@ from xrxai.errors import LabelError, OptionError, at_least, positive
 from xrxai.training.classes import Classes
 from xrxai.training.picking import Offer, at_random, greedy
 from xrxai.training.places import classes_in, geopandas_for, grid_mapping, numbers, plane
-from xrxai.training.terms import Cost, confused, costs_of, difficulty_of, hardness
+from xrxai.training.terms import Cost, confused, costs_of, difficulty_of, fields, hardness
 from xrxai.training.windows import TILE, counted, described, grid, tile_size
 
 EASY = 0.2
@@ -37,8 +37,9 @@ def plan_tiles(
     Choose the tiles to annotate: rare classes first, what is difficult, little that is easy.
 
     One tile after the other is taken, each time the one that adds most per cost to
-    ``sum_k w_k log(1 + n_k)``, where n_k counts the pixels of a class (in tiles), and w_k is one
-    over the root of its share of the scene. A class of which there is much already adds little.
+    ``sum_k w_k log(1 + n_k / 2)``, where n_k counts the fields of a class (connected areas of a
+    hundredth of a tile or more), and w_k is one over the root of its share of the scene. A class
+    of which there is much already adds little. Fields, not pixels: pixels of a field are alike.
     Simple random plans of the same budget stand beside it.
 
     Parameters
@@ -151,11 +152,12 @@ def plan_tiles(
         easy,
         easy_share * budget,
     )
-    amounts = np.column_stack([pixels @ truth, mass])
+    # Two fields of a class teach as much as the first: what varies, varies between fields.
+    amounts = np.column_stack([fields(array, len(known), windows) @ truth / 2, mass / tile**2])
     if known.background is not None:  # it is in every tile's corner
         weights[known.names.index(known.background)] /= 2
     seen = weights[weights > 0]
-    order, gains = greedy(offer, amounts, np.append(weights, seen.mean()), float(tile**2), seed)
+    order, gains = greedy(offer, amounts, np.append(weights, seen.mean()), 1.0, seed)
     made = described(offer.rows[order], offer.columns[order], tile)
     made = made.assign_coords(centres(guess, dims, made) | {"class": list(known.names)})
     reasons = [_reason(t, g, pixels, mean, easy, known) for t, g in zip(order, gains, strict=True)]

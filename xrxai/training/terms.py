@@ -10,7 +10,7 @@ import xarray as xr
 
 from xrxai.errors import OptionError
 from xrxai.training.classes import Classes
-from xrxai.training.windows import TILE, counted
+from xrxai.training.windows import TILE, counted, tile_size
 
 Cost = float | Mapping[str, float] | xr.DataArray | np.ndarray | Callable[[xr.DataArray], Any]
 
@@ -103,3 +103,22 @@ def costs_of(
             f"cost={{'tile': 60, 'boundary': 0.5}}."
         )
     return values, boundary
+
+
+def fields(array: np.ndarray, count: int, windows: xr.Dataset) -> np.ndarray:
+    """Connected areas of each class in each tile, (tile, class); a hundredth of a tile counts."""
+    from skimage.measure import label
+
+    size = tile_size(windows)
+    least = max(size**2 // 100, 1)
+    made = np.zeros((windows.sizes[TILE], count))
+    rows, columns = windows["row"].values, windows["column"].values
+    for i, (row, column) in enumerate(zip(rows, columns, strict=True)):
+        part = array[row : row + size, column : column + size]
+        ids = label(part, background=-1, connectivity=1)  # type: ignore[no-untyped-call]
+        sizes = np.bincount(ids.ravel())
+        first = np.zeros(len(sizes), np.int64)
+        first[ids.ravel()] = part.ravel()  # all pixels of an area are of one class
+        large = np.flatnonzero(sizes >= least)
+        np.add.at(made[i], first[large[large > 0]], 1)
+    return made
