@@ -32,6 +32,7 @@ from xrxai.training.shift import explanation_shift
 from xrxai.training.split import random_split, split_blocks
 from xrxai.training.stored import load_net, save_weights
 from xrxai.training.summary import label_summary
+from xrxai.training.tilelists import TileList
 from xrxai.training.tiles import Tiles, band_statistics
 from xrxai.training.transfer import transfer
 from xrxai.training.windows import grid
@@ -44,6 +45,7 @@ __all__ = [
     "Loss",
     "Pictures",
     "SegmentationNet",
+    "TileList",
     "Tiles",
     "applicability",
     "band_statistics",
