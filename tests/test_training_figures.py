@@ -103,7 +103,7 @@ def test_tiles_are_drawn_as_the_net_gets_them() -> None:
     said = " ".join(figure.get_suptitle().split())
     assert said == "Augmented tiles, epoch 3 2 of 2 bands 2 · 1 · 0"
     one = training.plot_tiles(Tiles(cube, labels, windows), count=1)
-    assert one.get_suptitle().split()[:4] == ["Tiles", "1", "of", "2"]
+    assert one.get_suptitle().split()[:4] == ["Tiles", "—", "1", "of"]
     with raises_exactly(OptionError, "count=0 is too small; type count=1 or more."):
         training.plot_tiles(tiles, count=0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
@@ -177,7 +178,7 @@ def test_options_have_an_effect(option: dict[str, Any]) -> None:
     assert not same(run(epochs=1).net, run(epochs=1, **option).net)
 
 
-def test_gamma_and_losses_of_ones_own() -> None:
+def test_gamma_and_losses_of_ones_own(tmp_path: Path) -> None:
     plain, own = run(epochs=1), run(epochs=1, loss=loss_of("focal"))
     assert same(plain.net, own.net)
     assert not same(plain.net, run(epochs=1, loss=loss_of("focal", gamma=1.0)).net)
@@ -186,6 +187,10 @@ def test_gamma_and_losses_of_ones_own() -> None:
         return nn.functional.cross_entropy(logits, label, ignore_index=-1)
 
     assert np.isfinite(run(epochs=1, loss=mine).history.train_loss).all()
+    # In another process its address is another, and it can go on.
+    bound = functools.partial(mine)
+    run(epochs=1, loss=bound, checkpoint=tmp_path)
+    assert run(loss=functools.partial(mine), checkpoint=tmp_path).history.sizes["epoch"] == 3
 
 
 def test_half_precision_keeps_weights_in_float32() -> None:

@@ -243,14 +243,18 @@ def test_scores_by_hand() -> None:
     assert float(made["accuracy"]) == 7 / 14
 
 
-def test_scores_are_those_of_other_libraries(rng: np.random.Generator) -> None:
-    import segmentation_models_pytorch as smp
-    from torchmetrics.classification import MulticlassF1Score, MulticlassJaccardIndex
-
+def guesses(rng: np.random.Generator) -> tuple[Any, Any, Any]:
+    """Scores, labels of which a fifth is unknown, and guesses of which most are right."""
     truth, found = rng.integers(-1, 4, (30, 40)), rng.integers(0, 4, (30, 40))
     found = np.where(rng.random((30, 40)) < 0.6, truth.clip(0), found)
     made = scores(confusion_of(truth, found, 4))
-    t, f = torch.from_numpy(truth)[None], torch.from_numpy(found)[None]
+    return made, torch.from_numpy(truth)[None], torch.from_numpy(found)[None]
+
+
+def test_scores_are_those_of_segmentation_models(rng: np.random.Generator) -> None:
+    import segmentation_models_pytorch as smp
+
+    made, t, f = guesses(rng)
     stats = smp.metrics.get_stats(f, t, mode="multiclass", ignore_index=-1, num_classes=4)
     for name, theirs in (
         ("iou", smp.metrics.iou_score),
@@ -259,6 +263,13 @@ def test_scores_are_those_of_other_libraries(rng: np.random.Generator) -> None:
         ("recall", smp.metrics.recall),
     ):
         np.testing.assert_allclose(made[name], theirs(*stats).numpy()[0], rtol=1e-6)
+
+
+@pytest.mark.slow  # to import it takes seconds
+def test_scores_are_those_of_torchmetrics(rng: np.random.Generator) -> None:
+    from torchmetrics.classification import MulticlassF1Score, MulticlassJaccardIndex
+
+    made, t, f = guesses(rng)
     options: Any = {"num_classes": 4, "average": None, "ignore_index": -1}
     jaccard, f1 = MulticlassJaccardIndex(**options)(f, t), MulticlassF1Score(**options)(f, t)
     np.testing.assert_allclose(made["iou"], jaccard.numpy(), rtol=1e-6)

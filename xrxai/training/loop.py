@@ -135,7 +135,7 @@ def fit(
     ready.check_two_classes(counts, classes)
     score = _loss(loss, class_weights, classes, counts)
     config = {
-        "loss": getattr(score, "__name__", repr(score)) if callable(loss) else repr(score),
+        "loss": _said(score),
         "batch_size": repr(batch_size),
         "lr": repr(lr),
         "weight_decay": repr(weight_decay),
@@ -200,6 +200,12 @@ def _loss(loss: Any, class_weights: Any, classes: Any, counts: np.ndarray) -> An
             "weights: training.loss_of(..., class_weights=..., classes=classes)."
         )
     return loss
+
+
+def _said(score: Any) -> str:
+    """A loss in words that are the same in another process."""
+    said = getattr(score, "__name__", repr(score))
+    return type(score).__name__ if " at 0x" in said else said
 
 
 def _placed(device: str) -> torch.device:
