@@ -6,12 +6,13 @@ augmentation need the extra: ``pip install "xrxai[training]"``.
 
 from __future__ import annotations
 
+from xrxai.training.answers import cross_predict, probabilities
 from xrxai.training.applicability import applicability
 from xrxai.training.augment import Augmentation
 from xrxai.training.checks import check_labels
 from xrxai.training.classes import UNLABELLED, Classes, classes_of, labels_of
 from xrxai.training.diagnosis import diagnose
-from xrxai.training.doubt import cross_predict, label_errors, probabilities
+from xrxai.training.doubt import label_errors
 from xrxai.training.history import Fitted
 from xrxai.training.instances import count_instances, instances
 from xrxai.training.leakage import check_leakage

@@ -118,7 +118,7 @@ def evaluate(
             + (" where where= is True" if where is not None else "")
             + ", so there is nothing to compare with; pass labels of these pixels."
         )
-    found = _numbered(model, classes)[_class_map(cube, model, truth >= 0, progress)]
+    found = numbered(model, classes)[_class_map(cube, model, truth >= 0, progress)]
     unseen = int(((truth >= 0) & (found < 0)).sum())
     truth[found < 0] = UNLABELLED
     if not (truth >= 0).any():
@@ -150,7 +150,7 @@ def _where(where: Any, cube: xr.DataArray, shape: tuple[int, ...]) -> np.ndarray
     return array
 
 
-def _numbered(model: Model, classes: Classes) -> np.ndarray:
+def numbered(model: Model, classes: Classes) -> np.ndarray:
     """The class number of each target, and -1 behind the last for pixels without data."""
     numbers = []
     for name in model.targets:

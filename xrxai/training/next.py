@@ -190,7 +190,7 @@ def _amounts(
         for k in range(len(classes)):
             columns.append(counted((array == k) & open_, windows).astype(np.float64))
             of.append(("rarity", float(rare[k] / rare.sum())))
-    doubted = diagnosis["labels"].to_dataset()
+    doubted = diagnosis["labels"].to_dataset().transpose(*root["class_map"].dims, ...)
     maps = {
         "uncertainty": (root, "uncertainty", open_),
         "doubt": (doubted, "label_doubt", doubted["suspect"].values),
