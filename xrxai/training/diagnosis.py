@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from xrxai.errors import LabelError, OptionError
+from xrxai.errors import LabelError
 from xrxai.labelled import bands as band_groups
 from xrxai.model import Model
 from xrxai.training.answers import probabilities
@@ -13,7 +13,7 @@ from xrxai.training.applicability import applicability
 from xrxai.training.classes import UNLABELLED, Classes, classes_of, dressed, labels_of
 from xrxai.training.doubt import Objects, label_errors
 from xrxai.training.metrics import numbered
-from xrxai.training.places import scene, trained_mask
+from xrxai.training.places import in_memory, scene, trained_mask
 from xrxai.training.reasons import explain_errors
 from xrxai.training.scores import confusion_of, dressed_scores, scores
 from xrxai.training.shift import explanation_shift
@@ -30,6 +30,7 @@ def diagnose(
     bands: band_groups.Bands = 50.0,
     n_confusions: int = 3,
     n_objects: int = 6,
+    block: int = 32,
     explain: bool = True,
     seed: int = 0,
     progress: bool = True,
@@ -59,6 +60,8 @@ def diagnose(
         How many pairs of classes to explain.
     n_objects : int, default: 6
         Of each pair, how many groups of wrong pixels.
+    block : int, default: 32
+        Side in pixels of the blocks of `applicability`.
     explain : bool, default: True
         False leaves out what takes most of the time: the reasons and the shift of explanations.
     seed : int, default: 0
@@ -91,11 +94,7 @@ def diagnose(
     classes = classes_of(labels)
     model = Model.ensure(model)
     place = scene(cube)
-    if place.lazy:
-        raise OptionError(
-            "The cube is lazy (dask), and a diagnosis looks at it many times; type "
-            "cube.compute(), or cut out a part: cube.isel(y=slice(0, 1024), x=slice(0, 1024))."
-        )
+    in_memory(place, "a diagnosis")
     labels = labels_of(labels, cube, classes)
     told = labels.values
     mask = None if trained is None else trained_mask(trained, place)
@@ -114,7 +113,7 @@ def diagnose(
     root = _maps(cube, classes, told, found, p, judged)
     if mask is not None:
         root["trained"] = (root["label"].dims, mask, {"long_name": "trained on"})
-        root = root.merge(applicability(cube, mask, seed=seed), compat="override")
+        root = root.merge(applicability(cube, mask, block=block, seed=seed), compat="override")
         if explain and model.gives == "map" and model.arrays == "torch":
             root["explanation_shift"] = explanation_shift(
                 cube, model, mask, bands=bands, seed=seed, progress=progress

@@ -49,6 +49,15 @@ def scene(cube: xr.DataArray) -> Cube:
     return place
 
 
+def in_memory(place: Cube, what: str) -> None:
+    """Refuse a lazy cube for what looks at the scene many times."""
+    if place.lazy:
+        raise OptionError(
+            f"The cube is lazy (dask), and {what} looks at it many times; type cube.compute(), or "
+            f"cut out a part: cube.isel({place.y}=slice(0, 1024), {place.x}=slice(0, 1024))."
+        )
+
+
 def trained_mask(trained: Any, place: Cube) -> np.ndarray:
     """Bool (y, x) of the pixels that a model was trained on, or why it is none."""
     y, x = str(place.y), str(place.x)

@@ -19,7 +19,7 @@ from xrxai.training.answers import require_pixels
 from xrxai.training.classes import UNLABELLED, Classes, classes_of, labels_of
 from xrxai.training.margins import called, margins_of
 from xrxai.training.metrics import numbered
-from xrxai.training.places import scene
+from xrxai.training.places import in_memory, scene
 from xrxai.training.scores import confusion_of
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def explain_errors(
     Parameters
     ----------
     cube : DataArray, (band, y, x)
-        The scene.
+        One scene, in memory.
     labels : DataArray, (y, x)
         Of `rasterise` or `labels_of`; unlabelled pixels are no errors.
     model : Model
@@ -109,7 +109,7 @@ def explain_errors(
     ModelError
         The model answers for patches, not for pixels.
     OptionError
-        A pair that there is not, or probabilities instead of logits.
+        A pair that there is not, probabilities instead of logits, or a lazy cube.
     TargetError
         A target of the model is no class.
 
@@ -125,6 +125,7 @@ def explain_errors(
     at_least(min_pixels, 1, "min_pixels")
     at_least(beside, 1, "beside")
     place = scene(cube)
+    in_memory(place, "explain_errors")
     require_pixels(model)
     number = numbered(model, classes)
     y, x = str(place.y), str(place.x)

@@ -90,6 +90,12 @@ def explanation_shift(
     place = scene(cube)
     y, x = str(place.y), str(place.x)
     known = trained_mask(trained, place)
+    count = int((known & place.valid().transpose(y, x).values).sum())
+    if count < 10:
+        raise OptionError(
+            f"trained holds {count} pixels with data, too few to tell what is usual; check that it "
+            f"is True where pixels were trained on."
+        )
     mean = place.data.where(xr.DataArray(known, dims=(y, x)) & place.valid())
     start = mean.mean(statistics.pixels(place)).compute().reset_coords(drop=True)
     why = integrated_gradients(
@@ -112,11 +118,6 @@ def explanation_shift(
     found = np.full(whole.shape, np.nan, np.float32)
     rng = np.random.default_rng(seed)
     usual = shares[known & whole]
-    if len(usual) < 10:
-        raise OptionError(
-            f"trained holds {len(usual)} pixels with data, too few to tell what is usual; check "
-            f"that it is True where pixels were trained on."
-        )
     least = max(20, 2 * shares.shape[-1])
     for k in np.unique(chosen[whole]):
         here = whole & (chosen == k)
