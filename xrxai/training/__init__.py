@@ -6,6 +6,7 @@ augmentation need the extra: ``pip install "xrxai[training]"``.
 
 from __future__ import annotations
 
+from xrxai.training.answers import cross_predict, probabilities
 from xrxai.training.applicability import applicability
 from xrxai.training.augment import Augmentation
 from xrxai.training.checks import check_labels

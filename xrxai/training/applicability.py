@@ -8,12 +8,13 @@ import numpy as np
 import xarray as xr
 
 from xrxai.errors import CubeError, OptionError, at_least
-from xrxai.labelled.cube import locate
+from xrxai.labelled.cube import Cube
+from xrxai.training.places import scene, trained_mask
 
 
 def applicability(
     cube: xr.DataArray,
-    trained: xr.DataArray,
+    trained: xr.DataArray | np.ndarray,
     *,
     training_cube: xr.DataArray | None = None,
     weights: xr.DataArray | np.ndarray | None = None,
@@ -29,7 +30,7 @@ def applicability(
     ----------
     cube : DataArray, (band, y, x)
         The scene to judge, in memory or lazy.
-    trained : DataArray of bool, (y, x)
+    trained : DataArray or array of bool, (y, x)
         True where pixels were trained on, such as ``(split == 0) & (labels >= 0)``.
     training_cube : DataArray, (band, y, x), optional
         The scene of `trained`, when that is another one. Default: `cube`.
@@ -51,8 +52,9 @@ def applicability(
     Dataset
         ``dissimilarity`` (y, x): distance to the nearest training pixel in standardised and
         weighted bands, over the mean distance between training pixels, NaN without data; lazy if
-        the cube is; ``applicable`` (y, x) bool, up to the attribute ``threshold``, the upper
-        quartile plus 1.5 interquartile ranges of the same number for held-out training pixels.
+        the cube is; ``applicable`` (y, x) bool, up to the attribute ``threshold``: the largest of
+        the same number for held-out training pixels, of those not above the upper quartile plus
+        1.5 interquartile ranges.
 
     Raises
     ------
@@ -71,16 +73,13 @@ def applicability(
     at_least(folds, 2, "folds")
     at_least(max_pixels, 10, "max_pixels")
     source = cube if training_cube is None else training_cube
-    here, there = locate(cube), locate(source)
-    if here.data.sizes[here.band] != there.data.sizes[there.band]:
-        raise CubeError(
-            f"The cube has {here.data.sizes[here.band]} bands and the training cube "
-            f"{there.data.sizes[there.band]}; give both the bands that the model sees."
-        )
+    here, there = scene(cube), scene(source)
+    _same_bands(here, there)
     known = np.flatnonzero(here.good_band & there.good_band)
     w = _weights(weights, here.data.sizes[here.band])[known]
     spectra, blocks = _training(there, trained, known, block, max_pixels, seed)
     mean, spread = spectra.mean(0), spectra.std(0)
+    spread[np.ptp(spectra, axis=0) == 0] = 0  # the deviation of a constant is not quite zero
     factor = np.divide(w, spread, out=np.zeros_like(spread), where=spread > 0)
     points = (spectra - mean) * factor
     unit = _mean_distance(points, seed)
@@ -108,8 +107,8 @@ def applicability(
         output_dtypes=[np.float32],
         keep_attrs=False,
     )
-    valid = here.valid()
-    dissimilar = dissimilar.where(valid.reset_coords(drop=True)).rename("dissimilarity")
+    valid = here.valid().reset_coords(drop=True)
+    dissimilar = dissimilar.where(valid).transpose(here.y, here.x).rename("dissimilarity")
     dissimilar.attrs = {
         "long_name": "distance to the training data over their mean distance",
         "units": "1",
@@ -118,6 +117,26 @@ def applicability(
     inside = (dissimilar <= threshold).rename("applicable")
     inside.attrs = {"long_name": "as near to the training data as these to one another"}
     return xr.Dataset({"dissimilarity": dissimilar, "applicable": inside})
+
+
+def _same_bands(here: Cube, there: Cube) -> None:
+    """Refuse a training cube that has seen other bands."""
+    count, other = (cube.data.sizes[cube.band] for cube in (here, there))
+    if count != other:
+        raise CubeError(
+            f"The cube has {count} bands and the training cube {other}; give both the bands that "
+            f"the model sees."
+        )
+    if here.wavelength is None or there.wavelength is None:
+        return
+    apart = np.abs(here.wavelength - there.wavelength)
+    if apart.max() > 1.0:
+        k = int(apart.argmax())
+        raise CubeError(
+            f"Band {k} lies at {here.wavelength[k]:g} nm in the cube and at "
+            f"{there.wavelength[k]:g} nm in the training cube; give both the bands that the model "
+            f"sees, in the same order."
+        )
 
 
 def _weights(weights: Any, n: int) -> np.ndarray:
@@ -134,22 +153,12 @@ def _weights(weights: Any, n: int) -> np.ndarray:
 
 
 def _training(
-    place: Any, trained: xr.DataArray, known: np.ndarray, block: int, max_pixels: int, seed: int
+    place: Cube, trained: Any, known: np.ndarray, block: int, max_pixels: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Spectra (pixel, band) of some training pixels, and the block of each."""
     y, x = str(place.y), str(place.x)
     shape = (place.data.sizes[y], place.data.sizes[x])
-    if getattr(trained, "dtype", None) != np.dtype(bool) or set(trained.dims) != {y, x}:
-        raise OptionError(
-            "trained must be a bool map (y, x) of the pixels that were trained on; type "
-            "trained=(split == 0) & (labels >= 0)."
-        )
-    mask = trained.transpose(y, x).values
-    if mask.shape != shape:
-        raise OptionError(
-            f"trained has shape {mask.shape}, and the cube {shape}; type training_cube= where the "
-            f"model was trained on another scene."
-        )
+    mask = trained_mask(trained, place)
     rows = np.flatnonzero(mask & place.valid().transpose(y, x).values)
     if len(rows) < 10:
         raise OptionError(
@@ -180,13 +189,13 @@ def _mean_distance(points: np.ndarray, seed: int) -> float:
 
 
 def _usual(points: np.ndarray, blocks: np.ndarray, folds: int, seed: int) -> float:
-    """Upper whisker of the distance from a fold to the others."""
+    """Largest distance from a fold to the others that is no outlier."""
     from scipy.spatial import cKDTree
 
     names, where = np.unique(blocks, return_inverse=True)
     if len(names) < 2:
         raise OptionError(
-            "All training pixels lie in one block, so none can be held out; type a smaller block="
+            "All training pixels lie in one block, so none can be held out; type a smaller block."
         )
     rng = np.random.default_rng(seed)
     fold = (rng.permutation(len(names)) % min(folds, len(names)))[where]
@@ -194,5 +203,6 @@ def _usual(points: np.ndarray, blocks: np.ndarray, folds: int, seed: int) -> flo
         cKDTree(points[fold != k]).query(points[fold == k])[0]
         for k in range(min(folds, len(names)))
     ]
-    low, high = np.quantile(np.concatenate(found), [0.25, 0.75])
-    return float(high + 1.5 * (high - low))
+    distances = np.concatenate(found)
+    low, high = np.quantile(distances, [0.25, 0.75])
+    return float(distances[distances <= high + 1.5 * (high - low)].max())

@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from xrxai.errors import LabelError, OptionError
+from xrxai.errors import LabelError
 from xrxai.labelled import bands as band_groups
-from xrxai.labelled.cube import locate
 from xrxai.model import Model
+from xrxai.training.answers import probabilities
 from xrxai.training.applicability import applicability
-from xrxai.training.classes import UNLABELLED, Classes, classes_of, dressed
-from xrxai.training.doubt import Objects, label_errors, probabilities
+from xrxai.training.classes import UNLABELLED, Classes, classes_of, dressed, labels_of
+from xrxai.training.doubt import Objects, label_errors
+from xrxai.training.metrics import numbered
+from xrxai.training.places import in_memory, scene, trained_mask
 from xrxai.training.reasons import explain_errors
 from xrxai.training.scores import confusion_of, dressed_scores, scores
 from xrxai.training.shift import explanation_shift
@@ -22,12 +24,13 @@ def diagnose(
     labels: xr.DataArray,
     model: Model,
     *,
-    trained: xr.DataArray | None = None,
+    trained: xr.DataArray | np.ndarray | None = None,
     probability: xr.DataArray | None = None,
     objects: Objects = "drawn",
     bands: band_groups.Bands = 50.0,
     n_confusions: int = 3,
     n_objects: int = 6,
+    block: int = 32,
     explain: bool = True,
     seed: int = 0,
     progress: bool = True,
@@ -38,12 +41,12 @@ def diagnose(
     Parameters
     ----------
     cube : DataArray, (band, y, x)
-        A scene in memory.
+        One scene, in memory.
     labels : DataArray, (y, x)
         Of `rasterise` or `labels_of`; -1 is judged by the model's own uncertainty only.
     model : Model
         Whose targets are the classes.
-    trained : DataArray of bool, (y, x), optional
+    trained : DataArray or array of bool, (y, x), optional
         True where the model was trained. Errors are then counted elsewhere, and the area of
         applicability and the shift of explanations are told.
     probability : DataArray, (class, y, x), optional
@@ -57,6 +60,8 @@ def diagnose(
         How many pairs of classes to explain.
     n_objects : int, default: 6
         Of each pair, how many groups of wrong pixels.
+    block : int, default: 32
+        Side in pixels of the blocks of `applicability`.
     explain : bool, default: True
         False leaves out what takes most of the time: the reasons and the shift of explanations.
     seed : int, default: 0
@@ -79,37 +84,37 @@ def diagnose(
     ------
     LabelError
         No pixel can be judged.
+    ModelError
+        The model answers for patches, not for pixels.
     OptionError
-        The model has other targets than the labels have classes, or the cube is lazy.
+        The cube is lazy, or `trained` is no mask of it.
+    TargetError
+        A target of the model is no class.
     """
     classes = classes_of(labels)
     model = Model.ensure(model)
-    place = locate(cube)
-    if place.lazy:
-        raise OptionError(
-            "The cube is lazy (dask), and a diagnosis looks at it many times; type "
-            "cube.compute(), or cut out a part: cube.isel(y=slice(0, 1024), x=slice(0, 1024))."
-        )
-    y, x = str(place.y), str(place.x)
-    told = labels.transpose(y, x).values
-    p = probabilities(cube, model, classes, progress=progress).transpose("class", y, x)
+    place = scene(cube)
+    in_memory(place, "a diagnosis")
+    labels = labels_of(labels, cube, classes)
+    told = labels.values
+    mask = None if trained is None else trained_mask(trained, place)
+    p = probabilities(cube, model, classes, progress=progress)
     known = p.notnull().all("class").values
     found = np.where(known, p.fillna(0).argmax("class").values, UNLABELLED).astype(np.int16)
     judged = (told != UNLABELLED) & known
-    if trained is not None:
-        judged &= ~trained.transpose(y, x).values.astype(bool)
+    if mask is not None:
+        judged &= ~mask
     if not judged.any():
         raise LabelError(
             "No pixel with a label and data is left to judge the model by"
-            + (" where trained= is False" if trained is not None else "")
+            + (" where trained= is False" if mask is not None else "")
             + "; label some that it has not seen."
         )
-    root = _maps(cube, classes, told, found, p, judged, labels)
-    if trained is not None:
-        mask = trained.transpose(y, x).astype(bool).reset_coords(drop=True)
-        root["trained"] = mask.assign_attrs(long_name="trained on")
-        root = root.merge(applicability(cube, mask, seed=seed), compat="override")
-        if explain and model.gives == "map":
+    root = _maps(cube, classes, told, found, p, judged)
+    if mask is not None:
+        root["trained"] = (root["label"].dims, mask, {"long_name": "trained on"})
+        root = root.merge(applicability(cube, mask, block=block, seed=seed), compat="override")
+        if explain and model.gives == "map" and model.arrays == "torch":
             root["explanation_shift"] = explanation_shift(
                 cube, model, mask, bands=bands, seed=seed, progress=progress
             )
@@ -142,7 +147,6 @@ def _maps(
     found: np.ndarray,
     p: xr.DataArray,
     judged: np.ndarray,
-    labels: xr.DataArray,
 ) -> xr.Dataset:
     """What is told of each pixel."""
     values = np.clip(p.values, 1e-12, 1)
@@ -186,6 +190,7 @@ def _scored(
 
 def _positions(class_map: xr.DataArray, model: Model, classes: Classes) -> xr.DataArray:
     """Numbers of the classes -> positions in the model's targets, as `predict` counts."""
-    names = list(model.targets)
-    table = [names.index(n) if n in names else UNLABELLED for n in classes.names]
-    return class_map.copy(data=np.array([*table, UNLABELLED])[class_map.values])
+    table = np.full(len(classes) + 1, UNLABELLED)
+    number = numbered(model, classes)[:-1]
+    table[number] = np.arange(len(number))
+    return class_map.copy(data=table[class_map.values])

@@ -2,154 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from xrxai.errors import LabelError, OptionError, at_least, positive
-from xrxai.prediction import predict
 from xrxai.training.classes import UNLABELLED, Classes, classes_of
-
-if TYPE_CHECKING:
-    from xrxai.model import Model
+from xrxai.training.places import kept_coords, plane
 
 Objects = Any
 """What `objects=` accepts: "drawn", a map of ids (y, x), or None for pixels."""
-
-
-def cross_predict(
-    cube: xr.DataArray,
-    labels: xr.DataArray,
-    make: Callable[[xr.DataArray, xr.DataArray], Model] | None = None,
-    *,
-    folds: int = 4,
-    objects: Objects = "drawn",
-    max_pixels: int = 20_000,
-    seed: int = 0,
-    progress: bool = True,
-) -> xr.DataArray:
-    """
-    Let models answer for labels that they have not seen.
-
-    A model that was trained on a wrong label has learned it, and does not doubt it. Here the
-    labels are dealt into folds, a model is made from all but one, and answers for that one; what
-    was drawn at once stays in one fold, with its error.
-
-    Parameters
-    ----------
-    cube : DataArray, (band, y, x)
-        In memory or lazy.
-    labels : DataArray, (y, x)
-        Of `rasterise` or `labels_of`.
-    make : callable, optional
-        ``make(cube, labels)`` returns a trained `xrxai.Model` that gives each pixel a score per
-        class; in `labels` the held-out fold is not labelled. Default: extremely randomised trees
-        on spectra, which take seconds.
-    folds : int, default: 4
-        More train on more labels and take longer.
-    objects : "drawn", map of ids (y, x) or None, default: "drawn"
-        What stays together: connected pixels of one class, polygons by their id (0 = none), or
-        each pixel by itself, whose neighbours then give its error away.
-    max_pixels : int, default: 20000
-        Of the default trees: how many pixels a fold learns from.
-    seed : int, default: 0
-        Of the folds and the trees.
-    progress : bool, default: True
-        Show a bar on what takes longer than a second.
-
-    Returns
-    -------
-    DataArray, (class, y, x)
-        Probability of each class from a model that has not seen the pixel's label; NaN where
-        there is no label or no data.
-
-    Raises
-    ------
-    LabelError
-        Fewer objects than folds.
-    """
-    classes = classes_of(labels)
-    at_least(folds, 2, "folds")
-    at_least(max_pixels, 1, "max_pixels")
-    ids = _objects(labels, objects)
-    known = labels.values != UNLABELLED
-    present = np.unique(ids[known])
-    if len(present) < folds:
-        raise LabelError(
-            f"The labels make {len(present)} objects, too few for folds={folds}; type "
-            f"folds={max(len(present), 2)}, or objects=None to deal out pixels."
-        )
-    rng = np.random.default_rng(seed)
-    fold_of = dict(zip(present.tolist(), _dealt(rng, len(present), folds).tolist(), strict=True))
-    inverse = np.unique(ids, return_inverse=True)
-    table = np.array([fold_of.get(i, -1) for i in inverse[0].tolist()])
-    fold = np.where(known, table[inverse[1].reshape(ids.shape)], -1)
-    found = np.full((len(classes), *labels.shape), np.nan, np.float32)
-    for k in range(folds):
-        held = fold == k
-        seen = labels.where(~held, UNLABELLED).astype(np.int16)
-        if len(np.unique(seen.values[seen.values != UNLABELLED])) < 2:
-            raise LabelError(
-                f"Without fold {k} the labels have one class, and no model can be made; type fewer "
-                f"folds, or label more."
-            )
-        model = _trees(cube, seen, max_pixels, seed + k) if make is None else make(cube, seen)
-        answer = probabilities(cube, model, classes, progress=progress)
-        found[:, held] = answer.values[:, held]
-    dims = ("class", *labels.dims)
-    made = xr.DataArray(found, dims=dims, coords=_kept(labels), name="probability")
-    made = made.assign_coords({"class": list(classes.names)})
-    return made.assign_attrs(long_name="probability from models that have not seen the label")
-
-
-def probabilities(
-    cube: xr.DataArray, model: Model, classes: Classes, *, progress: bool = True
-) -> xr.DataArray:
-    """
-    Turn what a model says of each pixel into probabilities of the classes.
-
-    Parameters
-    ----------
-    cube : DataArray, (band, y, x)
-        The scene.
-    model : Model
-        Of maps or spectra; logits, unless it is a classifier of scikit-learn or has an
-        `activation`. Targets are found by name; classes that it does not know get 0.
-    classes : Classes
-        Those of the labels.
-    progress : bool, default: True
-        Show a bar on what takes longer than a second.
-
-    Returns
-    -------
-    DataArray, (class, y, x)
-        Summing to 1, NaN where there is no data.
-
-    Raises
-    ------
-    OptionError
-        The model has no target of that name.
-    """
-    from dataclasses import replace
-
-    from xrxai.model import Model
-
-    model = Model.ensure(model)
-    if model.activation is None and not model.is_estimator:
-        model = replace(model, activation="softmax")
-    unknown = [name for name in model.targets if name not in classes.names]
-    if unknown:
-        raise OptionError(
-            f"The model has the target {unknown[0]!r}, and the labels have the classes "
-            f"{', '.join(map(repr, classes.names))}; give both the same names: "
-            f"Model(..., targets=classes.names)."
-        )
-    answer = predict(cube, model, classes=False, progress=progress)["prediction"]
-    made = answer.reindex(target=list(classes.names), fill_value=0.0).rename(target="class")
-    y, x = (d for d in answer.dims if d != "target")
-    return made.transpose("class", y, x).where(answer.notnull().all("target"))
 
 
 def label_errors(
@@ -210,6 +73,7 @@ def label_errors(
        uncertainty in dataset labels. JAIR 70. https://doi.org/10.1613/jair.1.12125
     """
     classes = classes_of(labels)
+    labels = labels.transpose(*plane(labels))
     at_least(min_pixels, 1, "min_pixels")
     if positive(least, "least", 0.5) >= 1:
         raise OptionError(f"least={least!r} is not below 1; type least=0.5.")
@@ -227,7 +91,7 @@ def label_errors(
         pixels, names = np.ones(len(rows), np.int64), rows + 1
         usable = np.ones(len(rows), bool)
     else:
-        unit = np.where(known, _objects(labels, objects), 0)
+        unit = np.where(known, objects_of(labels, objects), 0)
         names, where = np.unique(unit, return_inverse=True)
         where = where.reshape(-1)
         pixels = np.bincount(where, minlength=len(names))
@@ -251,7 +115,7 @@ def label_errors(
 
     def drawn(values: np.ndarray, missing: Any) -> xr.DataArray:
         flat = np.where(unit > 0, values[at], missing)
-        return xr.DataArray(flat, dims=labels.dims, coords=_kept(labels))
+        return xr.DataArray(flat, dims=labels.dims, coords=kept_coords(labels, plane(labels)))
 
     made = xr.Dataset(
         {
@@ -295,7 +159,7 @@ def _confident(
         of = usable & (told == k)
         if of.any():
             threshold[k] = p[of, k].mean()
-    sure = p >= np.where(np.isnan(threshold), np.inf, threshold)
+    sure = (p > 0) & (p >= np.where(np.isnan(threshold), np.inf, threshold))
     likely = np.where(sure.any(1), np.where(sure, p, -1).argmax(1), told)
     joint = np.zeros((n, n), np.int64)
     counted = usable & sure.any(1)
@@ -328,7 +192,7 @@ def _paired(
     return np.asarray(ordered.values, np.float64), labels.values
 
 
-def _objects(labels: xr.DataArray, objects: Objects) -> np.ndarray:
+def objects_of(labels: xr.DataArray, objects: Objects) -> np.ndarray:
     """Ids (y, x) from 1, 0 = none."""
     known = labels.values != UNLABELLED
     if objects is None:
@@ -343,6 +207,8 @@ def _objects(labels: xr.DataArray, objects: Objects) -> np.ndarray:
 
         touching = label(labels.values, background=UNLABELLED, connectivity=1)  # type: ignore[no-untyped-call]
         return np.asarray(touching)
+    if isinstance(objects, xr.DataArray) and set(objects.dims) == set(labels.dims):
+        objects = objects.transpose(*labels.dims)
     array = np.asarray(objects)
     if array.shape != labels.shape or array.dtype.kind not in "iu":
         raise OptionError(
@@ -351,33 +217,3 @@ def _objects(labels: xr.DataArray, objects: Objects) -> np.ndarray:
             f"pixels of one class."
         )
     return np.where(known, array, 0)
-
-
-def _dealt(rng: np.random.Generator, n: int, folds: int) -> np.ndarray:
-    dealt: np.ndarray = rng.permutation(np.arange(n) % folds)
-    return dealt
-
-
-def _trees(cube: xr.DataArray, labels: xr.DataArray, max_pixels: int, seed: int) -> Model:
-    """Trees on spectra of some pixels."""
-    from sklearn.ensemble import ExtraTreesClassifier
-
-    from xrxai.labelled.cube import locate
-    from xrxai.model import Model
-
-    place = locate(cube)
-    told = labels.transpose(place.y, place.x).values
-    usable = (told != UNLABELLED) & place.valid().values
-    names = classes_of(labels).names
-    rng = np.random.default_rng(seed)
-    rows = rng.permutation(np.flatnonzero(usable))[:max_pixels]
-    y, x = np.unravel_index(rows, told.shape)
-    points = {str(place.y): xr.DataArray(y, dims="p"), str(place.x): xr.DataArray(x, dims="p")}
-    spectra = place.data.isel(points).transpose("p", place.band).values
-    trees = ExtraTreesClassifier(100, min_samples_leaf=3, random_state=seed)
-    trees.fit(np.nan_to_num(spectra), np.array(names)[told.ravel()[rows]])
-    return Model(trees, takes="spectrum")
-
-
-def _kept(labels: xr.DataArray) -> dict[Any, Any]:
-    return {n: c for n, c in labels.coords.items() if set(c.dims) <= set(labels.dims)}

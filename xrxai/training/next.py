@@ -51,7 +51,7 @@ def next_tiles(
         How much "rarity", "uncertainty", "doubt" and "shift" count; 0 leaves one out. Default: 1
         each, of those that the diagnosis has.
     cost : float, mapping, array over the tiles, or callable, optional
-        Of each tile; see `plan_tiles`. Default: 1.
+        Of each tile of the `grid` that holds data; see `plan_tiles`. Default: 1.
     min_distance : int, default: 0
         Pixels between tiles, at least; tiles never overlap.
     stride : int, optional
@@ -84,17 +84,19 @@ def next_tiles(
     told = root["label"].transpose(*dims).values
     open_ = (told == UNLABELLED) & (array >= 0)
     windows = grid(class_map, tile, stride=stride)
-    amounts, of = _amounts(diagnosis, root, array, told, open_, windows, settled)
-    useful = np.flatnonzero(amounts.sum(1) > 0)
-    if not len(useful):
-        raise OptionError(
-            f"No tile of {tile} pixels would teach anything: all is labelled, and no label is in "
-            f"doubt. Diagnose a scene with unlabelled pixels."
-        )
-    windows, amounts = windows.isel({TILE: useful}), amounts[useful]
+    windows = windows.isel({TILE: np.flatnonzero(counted(array >= 0, windows))})
     pixels = counted(array == np.arange(len(known))[:, None, None], windows).T
     costs, _ = costs_of(cost, array, windows, pixels, known)
     positive(budget, "budget", 10)
+    amounts, of = _amounts(diagnosis, root, array, told, open_, windows, settled, dims)
+    useful = np.flatnonzero(amounts.sum(1) > 0)
+    if not len(useful):
+        raise OptionError(
+            f"No tile of {tile} pixels adds to {', '.join(map(repr, settled))}: there are no such "
+            f"unlabelled pixels, and no label in doubt. Type other weights, or diagnose a scene "
+            f"with unlabelled pixels."
+        )
+    windows, amounts, costs = windows.isel({TILE: useful}), amounts[useful], costs[useful]
     if budget < costs.min():
         raise OptionError(
             f"budget={budget:g} buys no tile: the cheapest costs {costs.min():g}; type "
@@ -179,6 +181,7 @@ def _amounts(
     open_: np.ndarray,
     windows: xr.Dataset,
     settled: dict[str, float],
+    dims: tuple[str, str],
 ) -> tuple[np.ndarray, list[tuple[str, float]]]:
     """Amounts (tile, column), and the term of each column with its share of the term's weight."""
     classes = classes_of(root["label"])
@@ -190,7 +193,7 @@ def _amounts(
         for k in range(len(classes)):
             columns.append(counted((array == k) & open_, windows).astype(np.float64))
             of.append(("rarity", float(rare[k] / rare.sum())))
-    doubted = diagnosis["labels"].to_dataset()
+    doubted = diagnosis["labels"].to_dataset().transpose(*dims, ...)
     maps = {
         "uncertainty": (root, "uncertainty", open_),
         "doubt": (doubted, "label_doubt", doubted["suspect"].values),
@@ -199,7 +202,7 @@ def _amounts(
     for name, (source, variable, where) in maps.items():
         if name not in settled:
             continue
-        field = np.nan_to_num(source[variable].transpose(*root["class_map"].dims).values)
+        field = np.nan_to_num(source[variable].transpose(*dims).values)
         if name == "shift":  # what is usual teaches nothing; a few wild pixels are not all
             field = np.clip(field - 1, 0, 3)
         columns.append(counted(np.where(where, field, 0.0), windows).astype(np.float64))

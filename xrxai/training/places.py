@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xrxai.errors import CubeError, LabelError
+from xrxai.errors import CubeError, LabelError, OptionError
 from xrxai.labelled.axes import settle_dims
 from xrxai.labelled.convert import kind
+from xrxai.labelled.cube import Cube, locate
 from xrxai.training.classes import Classes, classes_of
 
 
@@ -30,6 +31,52 @@ def plane(found: xr.DataArray) -> tuple[str, str]:
         f"The dims {tuple(map(str, found.dims))} have no rows and columns; type "
         f"cube.rename(...) so that two of them are called 'y' and 'x'."
     )
+
+
+def scene(cube: xr.DataArray) -> Cube:
+    """Find rows, columns and bands of a cube that is one scene, with no dim beside them."""
+    place = locate(cube)
+    if place.y is None or place.x is None:
+        raise CubeError(
+            f"The cube has the dims {tuple(map(str, cube.dims))}, and labels lie on rows and "
+            f"columns; give a cube (band, y, x)."
+        )
+    if place.lead:
+        raise CubeError(
+            f"The cube has the dims {tuple(map(str, cube.dims))}, and labels are of one scene; "
+            f"type cube.isel({place.lead[0]}=0) to take the first."
+        )
+    return place
+
+
+def in_memory(place: Cube, what: str) -> None:
+    """Refuse a lazy cube for what looks at the scene many times."""
+    if place.lazy:
+        raise OptionError(
+            f"The cube is lazy (dask), and {what} looks at it many times; type cube.compute(), or "
+            f"cut out a part: cube.isel({place.y}=slice(0, 1024), {place.x}=slice(0, 1024))."
+        )
+
+
+def trained_mask(trained: Any, place: Cube) -> np.ndarray:
+    """Bool (y, x) of the pixels that a model was trained on, or why it is none."""
+    y, x = str(place.y), str(place.x)
+    shape = (place.data.sizes[y], place.data.sizes[x])
+    if getattr(trained, "dtype", None) != np.dtype(bool):
+        found = getattr(trained, "dtype", type(trained).__name__)
+        raise OptionError(
+            f"trained is {found}, and a bool map is needed, True where pixels were trained on; "
+            f"type trained=(split == 0) & (labels >= 0)."
+        )
+    if isinstance(trained, xr.DataArray) and set(trained.dims) == {y, x}:
+        trained = trained.transpose(y, x)
+    if trained.shape != shape:
+        raise OptionError(
+            f"trained has shape {trained.shape}, and the cube has {shape[0]} rows and {shape[1]} "
+            f"columns; give a mask of the scene that the model was trained on."
+        )
+    made: np.ndarray = np.asarray(trained)
+    return made
 
 
 def numbers(labels: xr.DataArray) -> tuple[np.ndarray, tuple[str, str]]:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-from torch import Tensor, nn
 
 from xrxai.aggregation.aggregate import aggregate
 from xrxai.attribution.shap import kernel_shap_spatial, kernel_shap_spectral
 from xrxai.errors import LabelError, OptionError, at_least
 from xrxai.labelled import bands as band_groups
 from xrxai.labelled import statistics
-from xrxai.labelled.cube import locate
 from xrxai.model import Model
 from xrxai.prediction import predict
-from xrxai.training.classes import UNLABELLED, Classes, classes_of
+from xrxai.training.answers import require_pixels
+from xrxai.training.classes import UNLABELLED, Classes, classes_of, labels_of
+from xrxai.training.margins import called, margins_of
+from xrxai.training.metrics import numbered
+from xrxai.training.places import in_memory, scene
+from xrxai.training.scores import confusion_of
 
 if TYPE_CHECKING:
     from xrxai.labelled.baseline import Baseline
@@ -51,12 +53,13 @@ def explain_errors(
     Explained is the margin, the score of the class that the model chose minus that of the label,
     over the pixels where it chose wrongly. What is absent takes the mean spectrum of the pixels of
     the same label that the model got right. So a group's share answers: how much of the wrong
-    margin comes from how these pixels differ, in this group, from those that went well?
+    margin comes from how these pixels differ, in this group, from those that went well? Of a
+    label that the model never got right, the mean of all labelled pixels stands in.
 
     Parameters
     ----------
     cube : DataArray, (band, y, x)
-        The scene.
+        One scene, in memory.
     labels : DataArray, (y, x)
         Of `rasterise` or `labels_of`; unlabelled pixels are no errors.
     model : Model
@@ -103,8 +106,12 @@ def explain_errors(
     ------
     LabelError
         There is no error to explain, or none as large as `min_pixels`.
+    ModelError
+        The model answers for patches, not for pixels.
     OptionError
-        A pair that there is not.
+        A pair that there is not, probabilities instead of logits, or a lazy cube.
+    TargetError
+        A target of the model is no class.
 
     References
     ----------
@@ -113,18 +120,22 @@ def explain_errors(
     """
     classes = classes_of(labels)
     model = Model.ensure(model)
-    for value, name in ((n_confusions, "n_confusions"), (n_objects, "n_objects")):
-        at_least(value, 1, name)
-    for value, name in ((min_pixels, "min_pixels"), (beside, "beside")):
-        at_least(value, 1, name)
-    place = locate(cube)
+    at_least(n_confusions, 1, "n_confusions")
+    at_least(n_objects, 1, "n_objects")
+    at_least(min_pixels, 1, "min_pixels")
+    at_least(beside, 1, "beside")
+    place = scene(cube)
+    in_memory(place, "explain_errors")
+    require_pixels(model)
+    number = numbered(model, classes)
     y, x = str(place.y), str(place.x)
     if predicted is None:
         predicted = predict(cube, model, classes=True, progress=progress)["class_map"]
-    told = labels.transpose(y, x).values
-    chosen = _as_classes(predicted.transpose(y, x), model, classes)
-    pairs = _pairs(told, chosen, classes, confusions, n_confusions)
-    margins = _margins(model, pairs)
+    told = labels_of(labels, cube, classes).values
+    chosen = number[predicted.transpose(y, x).values.astype(np.int64)]
+    pairs = _pairs(told, chosen, classes, number, confusions, n_confusions)
+    targets = {classes.names[k]: i for i, k in enumerate(number[:-1])}
+    margins = margins_of(model, pairs, targets)
     parts = []
     for a, b in pairs:
         wrong = (told == classes.names.index(a)) & (chosen == classes.names.index(b))
@@ -137,7 +148,7 @@ def explain_errors(
                 f"them are connected; type min_pixels=1, or leave the pair out."
             )
         spectrum = _contrast(cube, told, chosen, classes.names.index(a), baseline)
-        name = _called(a, b)
+        name = called(a, b)
         asked: dict[str, Any] = {"device": device, "batch_size": batch_size, "progress": progress}
         made = _share(cube, margins, name, ids, spectrum, bands, n_samples, asked)
         made["error_pixels"] = ("target", [int(wrong.sum())])
@@ -154,95 +165,42 @@ def explain_errors(
     return _told(joined)
 
 
-def _as_classes(predicted: xr.DataArray, model: Model, classes: Classes) -> np.ndarray:
-    """Positions in the model's targets -> numbers of the classes."""
-    unknown = [name for name in model.targets if name not in classes.names]
-    if unknown:
-        raise OptionError(
-            f"The model has the target {unknown[0]!r}, and the labels have the classes "
-            f"{', '.join(map(repr, classes.names))}; give both the same names: "
-            f"Model(..., targets=classes.names)."
-        )
-    table = np.array([*(classes.names.index(n) for n in model.targets), UNLABELLED])
-    made: np.ndarray = table[predicted.values.astype(np.int64)]
-    return made
-
-
 def _pairs(
     told: np.ndarray,
     chosen: np.ndarray,
     classes: Classes,
+    number: np.ndarray,
     confusions: Sequence[tuple[str, str]] | None,
     n: int,
 ) -> list[tuple[str, str]]:
     """The pairs (label, chosen) to explain."""
     if confusions is not None:
-        for pair in confusions:
-            wrong = [name for name in pair if name not in classes.names]
-            if len(pair) != 2 or wrong or pair[0] == pair[1]:
+        names = [name for k, name in enumerate(classes.names) if k in number]
+        pairs: list[Sequence[str]] = list(confusions) or [()]
+        for pair in pairs:
+            if len(pair) != 2 or pair[0] == pair[1] or not set(pair) <= set(names):
                 raise OptionError(
-                    f"confusions has {pair!r}, and a pair of two classes (label, chosen) is "
-                    f"needed; choose out of {', '.join(map(repr, classes.names))}."
+                    f"confusions has {pair!r}, and a pair of two classes of the model (label, "
+                    f"chosen) is needed; choose out of {', '.join(map(repr, names))}."
                 )
-        return [(str(a), str(b)) for a, b in confusions]
+        return list(dict.fromkeys((str(a), str(b)) for a, b in pairs))
     both = (told != UNLABELLED) & (chosen != UNLABELLED) & (told != chosen)
     if not both.any():
         raise LabelError(
             "The model is right wherever there is a label, so there is no error to explain; give "
             "labels that it has not seen."
         )
-    k = len(classes)
-    counts = np.bincount(told[both] * k + chosen[both], minlength=k * k)
-    order = np.argsort(-counts, kind="stable")[:n]
-    return [(classes.names[i // k], classes.names[i % k]) for i in order.tolist() if counts[i]]
-
-
-def _called(a: str, b: str) -> str:
-    return f"{a} -> {b}"
-
-
-class _Margins(nn.Module):
-    """Scores (n, class, ...) -> (n, pair, ...): of the chosen class minus that of the label."""
-
-    def __init__(self, forward: Any, of: list[int], instead: list[int]) -> None:
-        super().__init__()
-        self.forward_of = forward
-        self.of, self.instead = of, instead
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x -> margins."""
-        scores = self.forward_of(x)
-        margins: Tensor = scores[:, self.instead] - scores[:, self.of]
-        return margins
-
-
-def _margins(model: Model, pairs: list[tuple[str, str]]) -> Model:
-    """The same model, answering with a margin for each pair."""
-    if model.activation is not None and not model.is_estimator:
-        raise OptionError(
-            f"The model answers after activation={model.activation!r}, where margins saturate; "
-            f"type activation=None, so that it answers with logits."
+    counts = confusion_of(told, chosen, len(classes))
+    np.fill_diagonal(counts, 0)
+    counts[np.setdiff1d(np.arange(len(classes)), number)] = 0  # the model cannot choose these
+    if not counts.any():
+        raise LabelError(
+            "All errors are in classes that the model does not know, which have no score to "
+            "compare; train one that knows them."
         )
-    names = list(model.targets)
-    of, instead = ([names.index(pair[i]) for pair in pairs] for i in (0, 1))
-    called = tuple(_called(a, b) for a, b in pairs)
-    if model.is_estimator:
-        ask = model.forward.predict_proba
-
-        def log_odds(spectra: np.ndarray) -> np.ndarray:
-            logs = np.log(np.clip(ask(spectra), 1e-6, None))
-            made: np.ndarray = logs[:, instead] - logs[:, of]
-            return made
-
-        return Model(log_odds, takes="spectrum", targets=called, arrays="numpy", scale=model.scale)
-    inner = model.forward.module() if model.is_program else model.forward
-    reduction = "area" if model.gives == "map" else model.reduction
-    wrapped = _Margins(inner, of, instead)
-    if isinstance(inner, nn.Module):
-        wrapped.train(inner.training)
-    return replace(
-        model, forward=wrapped, targets=called, reduction=reduction, factory=None, name=model.label
-    )
+    order = np.argsort(-counts, axis=None, kind="stable")[:n]
+    found = [(int(i), int(j)) for i, j in zip(*np.unravel_index(order, counts.shape), strict=True)]
+    return [(classes.names[i], classes.names[j]) for i, j in found if counts[i, j]]
 
 
 def _largest(wrong: np.ndarray, n: int, min_pixels: int) -> np.ndarray:
@@ -265,10 +223,10 @@ def _contrast(
     """The mean spectrum of what has the label and was found right."""
     if not (isinstance(baseline, str) and baseline == "right"):
         return baseline
-    place = locate(cube)
+    place = scene(cube)
     right = (told == of) & (chosen == of)
-    if not right.any():
-        right = told == of  # none is: what the label has in common
+    if not right.any():  # nothing of the label is to compare with but the errors themselves
+        right = told != UNLABELLED
     keep = xr.DataArray(right, dims=(place.y, place.x))
     mean = place.data.where(keep & place.valid().reset_coords(drop=True))
     spectrum: xr.DataArray = mean.mean(statistics.pixels(place)).compute()
@@ -286,7 +244,7 @@ def _share(
     asked: dict[str, Any],
 ) -> xr.Dataset:
     """Shapley shares of the groups, mean over wrong pixels, with an interval over objects."""
-    place = locate(cube)
+    place = scene(cube)
     objects = xr.DataArray(ids, dims=(place.y, place.x))
     why = kernel_shap_spectral(
         cube,
@@ -321,7 +279,7 @@ def _where(
     """Shapley shares of the wrong pixels themselves, of those beside them and of all others."""
     from scipy.ndimage import distance_transform_edt
 
-    place = locate(cube)
+    place = scene(cube)
     far = distance_transform_edt(~wrong)
     number = np.select([wrong, far <= beside], [1, 2], 3)
     dims = (place.y, place.x)

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
-
 import numpy as np
 import xarray as xr
-from torch import Tensor, nn
 
 from xrxai.attribution.integrated import integrated_gradients
 from xrxai.errors import ModelError, OptionError, at_least
 from xrxai.labelled import bands as band_groups
 from xrxai.labelled import statistics
-from xrxai.labelled.cube import locate
 from xrxai.model import Model
+from xrxai.training.margins import winner_of
+from xrxai.training.places import scene, trained_mask
 
 
 def explanation_shift(
     cube: xr.DataArray,
     model: Model,
-    trained: xr.DataArray,
+    trained: xr.DataArray | np.ndarray,
     *,
     bands: band_groups.Bands = 50.0,
     n_steps: int = 8,
@@ -43,7 +40,7 @@ def explanation_shift(
         The scene.
     model : Model
         A network that gives a map of logits.
-    trained : DataArray of bool, (y, x)
+    trained : DataArray or array of bool, (y, x)
         True where pixels were trained on.
     bands : optional
         Band groups; see `xrxai.band_groups`. Default: 50 nm wide.
@@ -85,32 +82,25 @@ def explanation_shift(
     model = Model.ensure(model)
     at_least(n_steps, 1, "n_steps")
     at_least(max_pixels, 10, "max_pixels")
-    if model.gives != "map" or model.is_estimator:
+    if model.gives != "map" or model.arrays != "torch":
         raise ModelError(
             f"Shares of the winning score need gradients of a map, and {model.label} gives none; "
             f"leave explanation_shift out for it."
         )
-    place = locate(cube)
+    place = scene(cube)
     y, x = str(place.y), str(place.x)
-    known = _mask(trained, place)
+    known = trained_mask(trained, place)
+    count = int((known & place.valid().transpose(y, x).values).sum())
+    if count < 10:
+        raise OptionError(
+            f"trained holds {count} pixels with data, too few to tell what is usual; check that it "
+            f"is True where pixels were trained on."
+        )
     mean = place.data.where(xr.DataArray(known, dims=(y, x)) & place.valid())
     start = mean.mean(statistics.pixels(place)).compute().reset_coords(drop=True)
-    inner = model.forward.module() if model.is_program else model.forward
-    winner = _Winner(inner)
-    if isinstance(inner, nn.Module):
-        winner.train(inner.training)
-    asked = replace(
-        model,
-        forward=winner,
-        targets=("winner",),
-        reduction="area",
-        activation=None,
-        factory=None,
-        name=model.label,
-    )
     why = integrated_gradients(
         cube,
-        asked,
+        winner_of(model),
         baseline=start.rename("mean of training pixels"),
         n_steps=n_steps,
         device=device,
@@ -128,11 +118,6 @@ def explanation_shift(
     found = np.full(whole.shape, np.nan, np.float32)
     rng = np.random.default_rng(seed)
     usual = shares[known & whole]
-    if len(usual) < 10:
-        raise OptionError(
-            f"trained holds {len(usual)} pixels with data, too few to tell what is usual; check "
-            f"that it is True where pixels were trained on."
-        )
     least = max(20, 2 * shares.shape[-1])
     for k in np.unique(chosen[whole]):
         here = whole & (chosen == k)
@@ -147,36 +132,10 @@ def explanation_shift(
     )
 
 
-class _Winner(nn.Module):
-    """Scores (n, class, y, x) -> (n, 1, y, x): the largest minus their mean."""
-
-    def __init__(self, forward: Any) -> None:
-        super().__init__()
-        self.forward_of = forward
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits mean the same with a constant added, and so does this."""
-        scores = self.forward_of(x)
-        margin: Tensor = scores.amax(1, keepdim=True) - scores.mean(1, keepdim=True)
-        return margin
-
-
 def _chosen(cube: xr.DataArray, model: Model, progress: bool) -> np.ndarray:
     from xrxai.prediction import predict
 
-    place = locate(cube)
+    place = scene(cube)
     made = predict(cube, model, classes=True, progress=progress)["class_map"]
     numbers: np.ndarray = made.transpose(place.y, place.x).values
     return numbers
-
-
-def _mask(trained: Any, place: Any) -> np.ndarray:
-    y, x = str(place.y), str(place.x)
-    shape = (place.data.sizes[y], place.data.sizes[x])
-    if getattr(trained, "dtype", None) != np.dtype(bool) or trained.shape != shape:
-        raise OptionError(
-            f"trained must be a bool map of shape {shape}, True where pixels were trained on; type "
-            f"trained=(split == 0) & (labels >= 0)."
-        )
-    made: np.ndarray = trained.transpose(y, x).values
-    return made
