@@ -12,7 +12,7 @@ from xrxai.training.augment import Augmentation
 from xrxai.training.checks import check_labels
 from xrxai.training.classes import UNLABELLED, Classes, classes_of, labels_of
 from xrxai.training.diagnosis import diagnose
-from xrxai.training.doubt import cross_predict, label_errors, probabilities
+from xrxai.training.doubt import label_errors
 from xrxai.training.graphs import plot_confusion, plot_history
 from xrxai.training.history import Fitted
 from xrxai.training.instances import count_instances, instances
