@@ -157,6 +157,9 @@ def test_costs_and_the_budget() -> None:
     called = plan(found, budget=10, cost=lambda share: 1 + share.sel({"class": "poppy"}))
     poppies = called.pixels.sel({"class": "poppy"}) / 144
     np.testing.assert_allclose(called.cost, 1 + poppies)
+    same = xr.DataArray(np.full((96, 96), 3), dims=("y", "x"))
+    cheap = np.where(np.arange(64) % 5 == 2, 1.0, 2.0)  # 13 of them
+    assert (plan(same, budget=13, cost=cheap).cost == 1).all()
     given = np.where(np.arange(64) == 5, 1.0, 50.0)
     only = plan(found, budget=10, cost=given, easy_share=1.0)
     assert (only.row.values.tolist(), only.column.values.tolist()) == ([0], [60])

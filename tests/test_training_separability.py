@@ -12,6 +12,7 @@ import xrxai
 from tests.conftest import raises_exactly
 from xrxai import training
 from xrxai.errors import CubeError, LabelError, OptionError
+from xrxai.training.gaussians import bhattacharyya, each_alone
 
 NAMES = ["background", "wheat", "rye", "oats"]
 
@@ -85,6 +86,21 @@ def test_few_pixels_of_150_bands_are_judged_right(shrinkage: Any, n: int) -> Non
     assert found.verdict.values[0, 1] == "cannot be told apart with these bands"
     assert found.verdict.values[0, 2] == "apart"
     assert float(found.jeffries_matusita[0, 2]) > 1.9
+
+
+def test_the_noise_of_means_adds_nothing() -> None:
+    rng = np.random.default_rng(0)
+    unit, n, p = np.eye(8), (20, 40), 8
+    apart = np.full(p, 0.5)  # 2 in squares, so the distance is a quarter
+    noisy = [(rng.normal(0, n[0] ** -0.5, p), rng.normal(apart, n[1] ** -0.5)) for _ in range(500)]
+    found = np.array([bhattacharyya(one, unit, two, unit, n) for one, two in noisy])
+    assert abs(found.mean() - 0.25) < 4 * found.std() / np.sqrt(500)
+    plain = np.array([bhattacharyya(one, unit, two, unit) for one, two in noisy])
+    np.testing.assert_allclose(plain.mean() - found.mean(), p * (1 / 20 + 1 / 40) / 8, rtol=1e-2)
+    # In each band alone; the noise of means would add 4 % more, that of variances stays.
+    one, two = rng.normal(0, 1, (200, 20_000)), rng.normal(0.5, 1, (200, 20_000))
+    alone = each_alone(one, two)
+    assert alone.mean() == pytest.approx(0.25 / 2 / 4, rel=0.07)
 
 
 def test_distances_do_not_depend_on_the_units_of_bands() -> None:

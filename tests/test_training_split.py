@@ -12,6 +12,7 @@ import xarray as xr
 from tests.conftest import raises_exactly
 from xrxai import training
 from xrxai.errors import CubeError, LabelError, OptionError
+from xrxai.training.stratify import stratified
 from xrxai.training.windows import counted
 
 NAMES = ["background", "wheat", "rye"]
@@ -102,6 +103,9 @@ def test_a_buffer_keeps_parts_apart(buffer: int, unlabelled: int) -> None:
     assert float(found.distance.min()) == least
     assert int(found.shared_blocks) == 0
     assert bool(found.leaks) == (buffer == 0)
+    for far in (least, least + 1):
+        leaks = training.check_leakage(made, tile_size=8, min_distance=far).leaks
+        assert bool(leaks) == (far > least)
     if not buffer:  # every labelled block is in one part, whole
         blocks = made.block.values
         assert all(len(np.unique(split[blocks == b])) == 1 for b in np.unique(blocks))
@@ -131,6 +135,27 @@ def test_a_class_of_three_blocks_is_in_each_part() -> None:
     for seed in range(4):
         made = training.split_blocks(labels, block=12, seed=seed)
         assert (made.pixels.sel({"class": "rye"}) > 0).all()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_way_to_share_blocks_misses_fewer_classes(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    pixels, shares = np.zeros((8, 6), int), np.array([0.7, 0.1, 0.2])
+    pixels[:, 0] = rng.integers(1, 400, 8)
+    for k in range(1, 6):  # as many blocks as parts, many of them shared with other classes
+        pixels[rng.choice(8, 3, replace=False), k] = rng.integers(1, 300, 3)
+    ways = np.array([*itertools.product(range(3), repeat=8), stratified(pixels, shares, seed)])
+    has = [((ways == p)[:, :, None] & (pixels > 0)).any(1) for p in range(3)]
+    missing = sum((~one).sum(1) for one in has)
+    assert missing[-1] == missing.min()
+
+
+def test_the_rim_of_the_scene_counts() -> None:
+    values = np.full((48, 60), -1)
+    values[-1], values[0] = 1, 2
+    labels = training.labels_of(values, cube(), training.Classes(NAMES))
+    made = training.split_blocks(labels, block=6, buffer=2)
+    assert (made.pixels.values[:, 1:] > 0).all()
 
 
 def test_a_class_of_two_blocks_is_said_to_miss() -> None:
