@@ -66,7 +66,14 @@ def learned(
     tiles = training.Tiles(cube, labels, windows, augmentation=changed)
     epochs = max(1, steps // max(1, -(-len(tiles) // 8)))
     made = training.fit(
-        net, tiles, loss="cross_entropy", epochs=epochs, lr=2e-3, seed=seed, progress=False
+        net,
+        tiles,
+        loss="cross_entropy",
+        epochs=epochs,
+        lr=3e-3,
+        schedule="cosine",
+        seed=seed,
+        progress=False,
     )
     return made.model
 

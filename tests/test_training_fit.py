@@ -203,6 +203,20 @@ def test_half_precision_keeps_weights_in_float32() -> None:
 # ------------------------------------------------------------------------- the same, again
 
 
+def test_the_rate_follows_its_schedule(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"epochs": 4, "lr": 0.02, "checkpoint": tmp_path}
+    whole = run(schedule="cosine", **options)
+    half = 0.5 * (1 + np.cos(np.pi * np.arange(4) / 4))
+    np.testing.assert_allclose(whole.history["lr"], 0.02 * half, rtol=1e-12)
+    constant = run(epochs=4, lr=0.02)
+    assert (constant.history["lr"] == 0.02).all()
+    assert not same(whole.net, constant.net)
+    # The first epoch is at the full rate, and the last moves the weights least.
+    np.testing.assert_array_equal(whole.history["train_loss"][0], constant.history["train_loss"][0])
+    with pytest.raises(OptionError, match="schedule was cosine over 4 epochs and is cosine over 5"):
+        run(schedule="cosine", **{**options, "epochs": 5})
+
+
 def test_the_seed_decides_and_nothing_else() -> None:
     torch.manual_seed(1)
     one = run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,7 @@ from xrxai.training.losses import LossLike, loss_of
 from xrxai.training.steps import Steps
 
 Precision = Literal["bfloat16", "float16"]
+Schedule = Literal["constant", "cosine"]
 
 
 def fit(
@@ -33,6 +35,7 @@ def fit(
     epochs: int = 30,
     batch_size: int = 8,
     lr: float = 1e-3,
+    schedule: Schedule = "constant",
     weight_decay: float = 1e-4,
     patience: int = 10,
     monitor: Monitor = "mean_iou",
@@ -66,6 +69,10 @@ def fit(
         Tiles in a step, at most; the last batches share what is left.
     lr : float, default: 1e-3
         Learning rate.
+    schedule : {"constant", "cosine"}, default: "constant"
+        ``"cosine"`` lowers it from epoch to epoch along half a cosine, to nothing after the last
+        of `epochs`: the last weights are then good ones, also without validation tiles to
+        choose by.
     weight_decay : float, default: 1e-4
         Of AdamW.
     patience : int, default: 10
@@ -108,8 +115,9 @@ def fit(
     -----
     Killed at any moment and called again with the same `checkpoint`, the weights are those of a
     run that was not killed, on the CPU to the last bit. Random numbers come from the seed, the
-    epoch and the step, and the global generators stay as they are. `epochs` and `patience` may
-    be others then: with as many `epochs` as there are, the best weights so far come back at once.
+    epoch and the step, and the global generators stay as they are. `epochs` (of a constant rate)
+    and `patience` may be others then: with as many `epochs` as there are, the best weights so
+    far come back at once.
 
     Examples
     --------
@@ -122,6 +130,7 @@ def fit(
     lr = positive(lr, "lr", 1e-3)
     weight_decay = positive(weight_decay, "weight_decay", 1e-4, zero=True)
     choice(monitor, get_args(Monitor), "monitor")
+    choice(schedule, get_args(Schedule), "schedule")
     if amp is not None:
         choice(amp, get_args(Precision), "amp")
     classes = ready.check_tiles(train, "train")
@@ -138,6 +147,7 @@ def fit(
         "loss": _said(score),
         "batch_size": repr(batch_size),
         "lr": repr(lr),
+        "schedule": schedule if schedule == "constant" else f"{schedule} over {epochs} epochs",
         "weight_decay": repr(weight_decay),
         "seed": repr(seed),
         "amp": repr(amp),
@@ -167,7 +177,8 @@ def fit(
         while len(rows) < epochs and not _stale(rows, patience, monitor):
             started, epoch = time.perf_counter(), len(rows) + 1
             try:
-                row = {"lr": lr, **run.learn(train, epoch, tick)}
+                rate = run.lr = lr if schedule == "constant" else _cosine(lr, epoch, epochs)
+                row = {"lr": rate, **run.learn(train, epoch, tick)}
             except FloatingPointError as error:
                 raise ModelError(_lost(str(error), epoch, rows, monitor, kept, lr)) from None
             row |= {} if validation is None else run.look(validation, len(classes))
@@ -180,6 +191,11 @@ def fit(
     run.net.load_state_dict(best)
     run.net.eval()
     return fitted(best_of(rows, monitor))
+
+
+def _cosine(lr: float, epoch: int, epochs: int) -> float:
+    """Half a cosine from the first epoch, 1, to nothing behind the last."""
+    return lr * 0.5 * (1 + math.cos(math.pi * (epoch - 1) / epochs))
 
 
 def _stale(rows: list[Row], patience: int, monitor: Monitor) -> bool:

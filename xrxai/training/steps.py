@@ -54,6 +54,8 @@ class Steps:
         if hasattr(tiles, "set_epoch"):
             tiles.set_epoch(epoch)
         self.net.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr
         order = np.random.default_rng([self.seed, epoch]).permutation(len(tiles))
         total, pixels, skipped = 0.0, 0, 0
         batches = list(self.batches(order))
