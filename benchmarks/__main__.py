@@ -4,7 +4,7 @@
 tables of docs/performance.md. ``--only A_lime_spectral start`` measures these again and keeps the
 rest of the JSON. What takes a cluster, a large disk or another kind of question has its own door:
 python -m benchmarks.memory, .scene, .travel, .scale, .resume, .planted, .precision, .adaptive,
-.eta, .explorer, .patches, .gpu.
+.eta, .explorer, .patches, .layout, .gpu.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from benchmarks.problems import WORK
 NAMES = {
     "xrxai": "xrxai",
     "xrxai-stem-off": "xrxai, stem off",
-    "xrxai-channels-last": "xrxai, channels last",
+    "xrxai-bands-first": "xrxai, bands first",
     "captum": "captum, best batch",
     "captum-default": "captum, as it is",
     "saliency": "saliency (PAIR)",
@@ -39,9 +39,9 @@ def askers(case: str) -> list[str]:
 
     work = WORK[case]
     stem = HAS_STEM and not work.gradient
-    last = work.model == "B"
+    mobile = work.model == "B"  # its images are laid out bands last
     return [
-        *("xrxai", *["xrxai-stem-off"] * stem, *["xrxai-channels-last"] * last),
+        *("xrxai", *["xrxai-stem-off"] * stem, *["xrxai-bands-first"] * mobile),
         *work.peers,
     ]
 

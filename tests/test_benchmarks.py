@@ -388,3 +388,17 @@ def test_patches_are_measured_both_ways(tmp_path, capsys):
     (row,) = [line for line in page.splitlines() if line.startswith("| 3, 4, 8 x 8 |")]
     assert len(row.strip("|").split("|")) == len(patches.HEAD)
     assert row in capsys.readouterr().out
+
+
+def test_layouts_are_measured_both_ways(tmp_path, capsys):
+    from benchmarks import layout
+
+    threads = torch.get_num_threads()
+    try:
+        assert layout.main(["--tiny", "--out", str(tmp_path / "page.md")]) == 0
+    finally:
+        torch.set_num_threads(threads)
+    page = (tmp_path / "page.md").read_text()
+    (row,) = [line for line in page.splitlines() if line.startswith("| three layers of 3 x 3 |")]
+    assert len(row.strip("|").split("|")) == len(layout.HEAD)
+    assert row in capsys.readouterr().out

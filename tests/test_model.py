@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 import xrxai
 from tests.conftest import skip_or_fail
+from xrxai import fingerprint
 from xrxai.errors import ModelError
 
 BANDS, ROWS, COLUMNS = 6, 5, 7
@@ -674,6 +675,52 @@ def test_the_fingerprint_follows_weights_and_nothing_else() -> None:
     assert second != first
     net.norm.running_mean += 1e-3  # a buffer answers too
     assert model.weights_hash() != second
+
+
+def _swapped(weight: torch.Tensor) -> None:
+    weight.data[[0, 1]] = weight.data[[1, 0]].clone()
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda w: w.data.add_(1e-6),
+        lambda w: w.data.neg_(),
+        _swapped,
+        lambda w: w.detach().numpy().__setitem__((0, 0), 5.0),
+        lambda w: setattr(w, "data", w.data + 1),
+        lambda w: w.detach().mul_(2),
+    ],
+)
+def test_the_fingerprint_sees_what_leaves_no_version(write: Any) -> None:
+    net = linear()
+    model = xrxai.Model(net, takes="spectrum", targets=TARGETS)
+    first = model.weights_hash()
+    assert model.weights_hash() == first
+    before = net.weight.detach().clone()
+    write(net.weight)
+    second = model.weights_hash()
+    assert second != first
+    assert second == fingerprint.fingerprint(net, [net], fingerprint.Digests())
+    net.weight.data.copy_(before)
+    assert model.weights_hash() == first
+
+
+def test_the_fingerprint_is_made_once_of_weights_that_stay(monkeypatch: Any) -> None:
+    asked = []
+    whole = fingerprint.hashlib.blake2b
+    net = nn.Linear(64, 64)
+    model = xrxai.Model(net, takes="spectrum", targets=[str(k) for k in range(64)])
+    first = model.weights_hash()
+    monkeypatch.setattr(
+        fingerprint.hashlib, "blake2b", lambda *a, **k: asked.append(a) or whole(*a, **k)
+    )
+    assert model.weights_hash() == first
+    again = len(asked)
+    assert fingerprint.fingerprint(net, [net], fingerprint.Digests()) == first
+    assert len(asked) - again == again + 2, "a weight and a bias more"
+    monkeypatch.setattr(fingerprint.google_crc32c, "implementation", "python")
+    assert model.weights_hash() == first, "and without a fast checksum"
 
 
 def test_the_fingerprint_follows_the_architecture() -> None:

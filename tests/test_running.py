@@ -606,9 +606,86 @@ def test_channels_last_is_refused_where_it_does_nothing(options, message):
 
 
 def test_channels_last_is_a_switch():
-    message = "channels_last='yes' is a switch; type channels_last=True."
+    message = "channels_last='yes' is not known; type channels_last=True, False or 'auto'."
     with raises_exactly(OptionError, message):
         xrxai.Model(lambda x: x, takes="patch", targets=["a"], channels_last="yes")
+
+
+def convolutions(*layers):
+    """Convolutions (inside, outside, kernel, groups), and the mean of what the last one says."""
+    parts = [torch.nn.Conv2d(a, b, k, padding=k // 2, groups=g) for a, b, k, g in layers]
+    return torch.nn.Sequential(*parts, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+
+
+DEPTHWISE = ((10, 8, 3, 1), (8, 8, 3, 8), (8, 3, 1, 1))
+KINDS = {
+    "mobile": (DEPTHWISE, True),
+    "large kernels": (((10, 8, 4, 1), (8, 8, 7, 8), (8, 3, 1, 1)), False),
+    "mostly dense": ((*DEPTHWISE, (3, 3, 3, 1)), False),
+    "grouped": (((10, 8, 3, 1), (8, 8, 3, 4), (8, 3, 1, 1)), False),
+    "dense": (((10, 8, 3, 1), (8, 3, 3, 1)), False),
+    "along the spectrum": (((10, 8, 1, 1), (8, 3, 1, 1)), False),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_channels_last_is_chosen_by_what_a_network_is_made_of(kind):
+    layers, wanted = KINDS[kind]
+    model = xrxai.Model(convolutions(*layers), takes="patch", targets=worlds.TARGETS)
+    with run.session(model, None, None) as runner:
+        assert runner.bands_last is wanted
+    assert "channels_last" not in model.options(), "it follows from the network, which is named"
+
+
+def layouts(net, **options):
+    """Whether the network was given bands last, call by call."""
+    seen = []
+    handle = net.register_forward_pre_hook(
+        lambda _, given: seen.append(given[0].is_contiguous(memory_format=torch.channels_last))
+    )
+    model = xrxai.Model(net, takes="patch", targets=worlds.TARGETS, **options)
+    found = worlds.cube(dtype="float32").xai.occlusion_spatial(model, window=3, progress=False)
+    handle.remove()
+    return set(seen), found
+
+
+def test_channels_last_can_be_had_and_forbidden():
+    net = convolutions(*DEPTHWISE)
+    (auto, one), (off, two), (on, three) = (
+        layouts(net),
+        layouts(net, channels_last=False),
+        layouts(convolutions((10, 3, 1, 1)), channels_last=True),
+    )
+    assert (auto, off, on) == ({True}, {False}, {True})
+    np.testing.assert_allclose(one.attribution, two.attribution, rtol=1e-3, atol=1e-6)
+    assert '"channels_last": false' in two.attrs["model_options"]
+    assert '"channels_last": true' in three.attrs["model_options"]
+    assert one.attrs["model_hash"] == two.attrs["model_hash"]
+    _, again = layouts(net)
+    xr.testing.assert_equal(one, again)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["double", "callable", "traced", "autocast", pytest.param("exported", marks=pytest.mark.slow)],
+)
+def test_channels_last_is_not_chosen_for(kind):
+    net, more, x = convolutions(*DEPTHWISE).eval(), {}, torch.rand(2, 10, 6, 7)
+    if kind == "double":
+        net = net.double()
+    if kind == "callable":
+        net = lambda x, own=net: own(x)  # noqa: E731
+    if kind == "traced":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            net = torch.jit.trace(net, x)
+    if kind == "exported":
+        net = torch.export.export(net, (x,))
+    if kind == "autocast":
+        more = {"autocast": "bfloat16"}
+    model = xrxai.Model(net, takes="patch", targets=worlds.TARGETS, **more)
+    with run.session(model, None, None) as runner:
+        assert not runner.bands_last
 
 
 def test_a_compiled_network_is_a_model():

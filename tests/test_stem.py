@@ -246,3 +246,26 @@ def test_the_switch_is_part_of_the_token_and_refused_if_unknown():
     assert xrxai.Model(net, stem="off", **OPTIONS).options()["stem"] == "off"
     with raises_exactly(OptionError, "stem='on' is not known; choose one of 'auto', 'off'."):
         xrxai.Model(net, stem="on", **OPTIONS)
+
+
+def test_behind_the_stem_images_keep_their_layout():
+    seen = []
+
+    class Mobile(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Conv2d(14, 8, 7, 2, 3)
+            self.wide = nn.Conv2d(8, 8, 3, padding=1, groups=8)
+            self.head = nn.Linear(8, 3)
+
+        def forward(self, x):
+            z = self.first(x)
+            seen.append(z.is_contiguous(memory_format=torch.channels_last))
+            return self.head(torch.tanh(self.wide(z)).mean((2, 3)))
+
+    cube = worlds.cube(14, 18, 20, dtype="float32")
+    for name in ("lime_spectral", "lime_spatial", "occlusion_spatial"):
+        full, fast = both(name, Mobile(), cube)
+        assert fast.attrs["stem"] == "conv2d first"
+        assert all(seen)
+        close(full, fast, 1e-3)

@@ -10,12 +10,23 @@ from collections.abc import Iterator
 from typing import Any
 
 import cloudpickle
+import google_crc32c
+
+# Of tensors that lay in memory when a model was last named: version, checksum, digest.
+_before: dict[Any, tuple[int, int, bytes]] = {}
+_MOST = 10_000
 
 
 class Digests:
-    """Digests of tensors; each is read once, in whatever order and however often it is asked."""
+    """Digests of tensors; each is read once, in whatever order and however often it is asked.
 
-    def __init__(self) -> None:
+    With `remember`, a digest of an earlier call is good for a tensor in the same memory whose
+    version and checksum (CRC-32C) are the same: a seventh of the time. The version alone tells
+    nothing of what was written through ``.data`` or numpy.
+    """
+
+    def __init__(self, remember: bool = False) -> None:
+        self._remember = remember
         # With its tensor, whose memory is not given to another one meanwhile.
         self._known: dict[Any, tuple[bytes, Any]] = {}
 
@@ -25,11 +36,36 @@ class Digests:
 
         key = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
         if key not in self._known:
-            flat = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
-            found = hashlib.blake2b(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
-            found.update(flat.numpy())  # in place: a copy would cost half as much again
-            self._known[key] = found.digest(), tensor
+            # In place: a copy would cost half as much again.
+            flat = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+            self._known[key] = self._digest(key, tensor, flat), tensor
         return self._known[key][0]
+
+    def _digest(self, key: Any, tensor: Any, flat: Any) -> bytes:
+        mark = None
+        if self._remember and tensor.device.type == "cpu" and not tensor.is_inference():
+            mark = _checksum(flat)
+        if mark is not None:
+            version, checksum, digest = _before.get(key, (None, None, b""))
+            if (version, checksum) == (tensor._version, mark):
+                return digest
+        found = hashlib.blake2b(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
+        found.update(flat)
+        if mark is not None:
+            if len(_before) >= _MOST:
+                _before.clear()
+            _before[key] = tensor._version, mark, found.digest()
+        return found.digest()
+
+
+def _checksum(flat: Any) -> int | None:
+    """CRC-32C of bytes, None where there is none that is fast."""
+    if google_crc32c.implementation != "c":
+        return None
+    try:
+        return int(google_crc32c.value(flat))
+    except TypeError:  # it takes what numpy lends it only as long as numpy need not be told back
+        return None
 
 
 def fingerprint(forward: Any, networks: list[Any], digests: Digests) -> str:

@@ -84,10 +84,12 @@ class Model:
         (1 in 2000) are noise, which small effects, completeness and the rules of ``deep_lift``
         and ``lrp`` feel first. float16 also loses gradients below 6e-8. Not for float64.
         One evaluation more, in full precision, tells ``autocast_error``.
-    channels_last : bool, default: False
-        Lay images out in memory with bands last, which makes convolutions faster: a U-Net on
-        MobileNet takes 12 to 26 % less time (docs/performance.md), a transformer no less. Results
-        change in the last digits.
+    channels_last : bool or "auto", default: "auto"
+        Lay images out in memory with bands last, which makes many convolutions faster.
+        ``"auto"`` does so on the CPU for networks in float32 whose convolutions over pixels are at
+        least half depthwise ones of at most 5 x 5, as in MobileNet and EfficientNet: those took 6
+        to 22 % less time (docs/performance.md). It is never chosen for programs, TorchScript and
+        callables. Others may gain or lose. Results change in the last digits.
     stem : {"auto", "off"}, default: "auto"
         Methods that switch bands or pixels on and off let the network's first linear layer
         (``Conv1d``, ``Conv2d``, ``Linear``) answer once per group, and add up its answers for
@@ -148,7 +150,7 @@ class Model:
     arrays: Literal["torch", "numpy"] | None = None
     dtype: Literal["float32", "float64"] | None = None
     autocast: Literal["bfloat16", "float16"] | None = None
-    channels_last: bool = False
+    channels_last: bool | Literal["auto"] = "auto"
     stem: Literal["auto", "off"] = "auto"
     device: str = "auto"
     batch_size: int | None = None
@@ -204,7 +206,7 @@ class Model:
             choice(self.dtype, ("float32", "float64"), "dtype")
         if self.autocast is not None:
             self._check_autocast()
-        if self.channels_last:
+        if self.channels_last is not False and self.channels_last != "auto":
             self._check_channels_last()
         choice(self.stem, ("auto", "off"), "stem")
         self._check_targets(settle)
@@ -265,7 +267,8 @@ class Model:
     def _check_channels_last(self) -> None:
         if self.channels_last is not True:
             raise OptionError(
-                f"channels_last={self.channels_last!r} is a switch; type channels_last=True."
+                f"channels_last={self.channels_last!r} is not known; "
+                f"type channels_last=True, False or 'auto'."
             )
         for key, value in (("takes", "spectrum"), ("arrays", "numpy")):
             if getattr(self, key) == value:
@@ -512,7 +515,7 @@ class Model:
     def weights_hash(self) -> str:
         """Fingerprint (blake2b) of weights and architecture, or of what a callable holds."""
         networks = [self.forward] if self.is_program else self.networks()
-        return fingerprint(self.forward, networks, Digests())
+        return fingerprint(self.forward, networks, Digests(remember=True))
 
     def token(self, weights: str) -> tuple[str, ...]:
         """Say in words what decides the answers, given the fingerprint of the weights."""

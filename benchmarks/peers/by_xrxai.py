@@ -13,7 +13,7 @@ from benchmarks.problems import Problem, Work
 
 OTHERWISE: dict[str, dict[str, Any]] = {
     "stem-off": {"stem": "off"},
-    "channels-last": {"channels_last": True},
+    "bands-first": {"channels_last": False},
 }
 HAS_STEM = "stem" in inspect.signature(xrxai.Model).parameters
 

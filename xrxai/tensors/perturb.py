@@ -141,6 +141,7 @@ class _Scored:
         n, m = samples.stop - samples.start, made.n_patterns
         self.out = torch.empty((n, m, score.n_targets), dtype=score.dtype, device=x.device)
         self.batch, self.wide = score.batch(x), True
+        self.said: Tensor | None = None  # by the first layer, to the first row
         # Which sample each row of a batch is made of, counted from its first.
         self.shape, self.of = (0, 0), torch.empty(0)
         # One buffer: the pages of large temporaries cost up to 40 % of a network's time.
@@ -157,7 +158,8 @@ class _Scored:
                 if reason:
                     stem.say(runner, stem.Nothing(reason, expected=True))
                 elif n:
-                    stem.say(runner, stem.found(runner, self._first))
+                    what, self.said = stem.found(runner, self._first)
+                    stem.say(runner, what)
                     todo = [(slice(0, 1), slice(1, m)), (slice(1, n), slice(0, m))]
             if isinstance(runner.stem, stem.Layer):
                 todo = self._by_stem(todo)
@@ -199,7 +201,8 @@ class _Scored:
         for k, (rows, columns) in enumerate(todo):
             for part in worth.chunks(rows.stop - rows.start, size):
                 here = _moved(part, rows.start)
-                place = sums.Place(runner, layer, _moved(here, self.start), self.room)
+                said = None if here.start else self.said
+                place = sums.Place(runner, layer, _moved(here, self.start), self.room, said)
                 try:
                     self._summed(worth.table(place, made, in_place), here, columns, layer)
                 except sums.NotLinearError as error:
@@ -221,8 +224,9 @@ class _Scored:
         for r in worth.chunks(n, high):
             for c in worth.chunks(m, wide):
                 j = _moved(c, columns.start)
-                answer = table.answer(r, j)
-                with stem.standing_in(layer, answer):
+                runner = self.score.runner
+                answer = runner.laid_out(table.answer(r, j))
+                with stem.standing_in(layer, answer), runner.as_it_is():
                     try:
                         self._score(nothing[: len(answer)], _moved(r, rows.start), j)
                     except ModelError as error:

@@ -16,7 +16,8 @@ from xrxai.tensors.masked import Cut, Switched, Window, as_slice
 from xrxai.tensors.stem import reaching
 from xrxai.tensors.sums import LITTLE, NotLinearError, Place, Table, fit, mixed
 
-_PATCH_VALUES = 2**21  # in one product
+# A window of more is convolved by itself; and in one product of several.
+_ALONE, _TOGETHER = 2**21, 2**23
 _AHEAD = 16  # windows
 
 
@@ -47,7 +48,15 @@ def _memory(tensor: Tensor) -> int:
 class _Plane(Table):
     """A convolution that sees the pixels of one sample where they are, each by itself."""
 
-    def __init__(self, place: Place, ends: Switched | Cut, none: int, every: int) -> None:
+    def __init__(
+        self,
+        place: Place,
+        ends: Switched | Cut,
+        none: int,
+        every: int,
+        window: Window | None = None,
+    ) -> None:
+        """`none` and `every` are patterns; `window` is what the first pattern of all removes."""
         self.place, self.x = place, ends.x
         self.layer = place.layer.module
         u = _apart(_written(place, ends, none), place)
@@ -55,11 +64,15 @@ class _Plane(Table):
         padded = place.runner.model.pad is not None
         if u.ndim != 4 or u.shape[1] != self.x.shape[1] or (size != grid and not padded):
             raise NotLinearError("it does not see the pixels where they are")
-        self.base = place.layer(u)
+        first = place.first if window is not None else None
+        self.base = place.layer(u) if first is None else first
         shown = _written(place, ends, every)
         if _memory(shown) == _memory(place.room):  # nothing of its size is made on the way
             self.batch = place.runner.rows_of(self.base)
         self.apart = torch.sub(shown, u)
+        if first is not None and window is not None:
+            (effect,) = self.effects([window])
+            self.base[0, :, effect.rows, effect.columns] -= effect.values
 
     def effects(self, windows: list[Window], masks: list[Tensor] | None = None) -> list[Effect]:
         """What the layer says to the difference inside each window.
@@ -86,7 +99,7 @@ class _Plane(Table):
 
         held = 0
         for k, window in enumerate(windows):
-            if window[0] is not bands or held > _PATCH_VALUES:
+            if window[0] is not bands or held > _TOGETHER:
                 flush()
                 bands, held = window[0], 0
             rows, columns, crop = self._crop(window, None if masks is None else masks[k])
@@ -95,7 +108,7 @@ class _Plane(Table):
                 continue
             size = (rows.stop - rows.start) * (columns.stop - columns.start)
             values = crop.shape[1] * math.prod(layer.kernel_size) * size
-            if len(window) == 1 or values > _PATCH_VALUES:
+            if len(window) == 1 or values > _ALONE:
                 weight = layer.weight[:, bands]
                 said = patches.convolved(layer, crop, weight, None)
                 if said is None:
@@ -216,7 +229,8 @@ class Windows(_Plane):
         if made.n_patterns < 2 * (cover + 3):
             raise NotLinearError(LITTLE)
         ends = Cut(made.x, made.baseline, [(slice(None),), (slice(0, 0),), middle], True)
-        super().__init__(place, ends, 1, 0)  # from the whole sample to the baseline
+        # From the whole sample to the baseline.
+        super().__init__(place, ends, 1, 0, self.windows[0])
         # What sees all of the image is as large as an answer, and gains nothing from others.
         self.ahead = _AHEAD if middle[1:] else 1
         self.known: tuple[slice, list[Effect]] = (slice(0, 0), [])

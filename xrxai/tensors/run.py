@@ -14,7 +14,7 @@ from torch import Tensor
 
 from xrxai.errors import ModelError
 from xrxai.tensors import device as devices
-from xrxai.tensors import memory, patches, replica
+from xrxai.tensors import layout, memory, patches, replica
 from xrxai.tensors.device import share_cores
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ class Runner:
         spectra = model.takes == "spectrum" and isinstance(module, torch.nn.Module)
         self._room = devices.room(device, spectra)
         self.limit = memory.limit(model, device)
+        self.bands_last = layout.bands_last(model, module, device, dtype)
+        self._as_it_is = False
         # The linear stem, or why there is none, once that is known (`tensors.stem`).
         self.stem: Any = None
         # Who wants to see what goes in.
@@ -64,6 +66,21 @@ class Runner:
         if self._batch is not None or self.limit is not None:
             return 0
         return min(devices.rows(self.device), self._room // answer[0].nbytes)
+
+    @contextlib.contextmanager
+    def as_it_is(self) -> Iterator[None]:
+        """Leave the layout of the input: the network does not get to see its values."""
+        self._as_it_is = True
+        try:
+            yield
+        finally:
+            self._as_it_is = False
+
+    def laid_out(self, answer: Tensor) -> Tensor:
+        """What the first layer would answer to an input in this run's layout."""
+        if not self.bands_last or answer.ndim != 4:
+            return answer
+        return answer.contiguous(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (n, band[, y, x]) -> (n, target[, y, x]), on the grid of x."""
@@ -140,7 +157,7 @@ class Runner:
                 call = getattr(self.module, "predict_proba", None) or self.module.predict
             out = torch.as_tensor(np.array(call(z.detach().cpu().numpy())))
             return out.to(device=self.device, dtype=self.dtype)
-        if self.model.channels_last:
+        if self.bands_last and not self._as_it_is:
             z = z.contiguous(memory_format=torch.channels_last)
         with self._precision():
             out = self.module(z)

@@ -87,8 +87,8 @@ def say(runner: Runner, what: Layer | Nothing) -> None:
     runner.stem = what
 
 
-def found(runner: Runner, run: Callable[[], None]) -> Layer | Nothing:
-    """Find the first linear layer while `run` calls the model once, and what else it looks at."""
+def found(runner: Runner, run: Callable[[], None]) -> tuple[Layer | Nothing, Tensor | None]:
+    """Find the first linear layer while `run` calls the model once, and what it answers."""
     watch = _Watch()
     candidates = [
         Layer(name, part)
@@ -107,8 +107,8 @@ def found(runner: Runner, run: Callable[[], None]) -> Layer | Nothing:
     finally:
         runner.seen = None
     if watch.layer is None:
-        return Nothing("no linear layer was called")
-    return watch.layer if watch.reason is None else Nothing(watch.reason)
+        return Nothing("no linear layer was called"), None
+    return watch.layer if watch.reason is None else Nothing(watch.reason), watch.said
 
 
 class _Watch(TorchFunctionMode):
@@ -118,6 +118,7 @@ class _Watch(TorchFunctionMode):
         super().__init__()
         self.layer: Layer | None = None
         self.reason: str | None = None
+        self.said: Tensor | None = None
         self._inside = False
         self._made_of_it: dict[int, Tensor] = {}
 
@@ -135,7 +136,9 @@ class _Watch(TorchFunctionMode):
                 return layer(u)
             self.layer, self._inside = layer, True
             try:
-                return layer(u)
+                out = layer(u)
+                self.said = out.clone()  # what follows may write into it
+                return out
             finally:
                 self._inside = False
 
@@ -204,6 +207,6 @@ def reaching(runner: Runner, layer: Layer, z: Tensor) -> Tensor:
         seen.append(u)
         raise _Stop
 
-    with standing_in(layer, stop), contextlib.suppress(_Stop):
+    with standing_in(layer, stop), runner.as_it_is(), contextlib.suppress(_Stop):
         runner.raw(z)
     return seen[0]

@@ -28,6 +28,7 @@ class Place(NamedTuple):
     layer: Layer
     samples: slice
     room: Tensor
+    first: Tensor | None = None  # what the layer said to the first pattern, if that is known
 
 
 def fit(true: Tensor, made: Tensor, spread: Tensor) -> None:
