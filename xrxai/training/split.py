@@ -107,7 +107,8 @@ def split_blocks(
         )
     ids = blocks_of(array.shape, block)
     # What stays of a block whatever its neighbours become: classes are promised from that.
-    core = (array >= 0) & _inner(array.shape, block, trim)
+    inner = _inner(array.shape, block, trim)
+    core = (array >= 0) & inner
     pixels = table((ids[core], array[core]), (int(ids.max()) + 1, len(known)))
     used = np.flatnonzero(pixels.sum(1))
     if used.size < len(parts):
@@ -118,7 +119,7 @@ def split_blocks(
         )
     part_of = np.full(len(pixels), UNUSED, np.int8)
     part_of[used] = stratified(pixels[used], np.array(list(parts.values())), seed)
-    split = _apart(part_of[ids], trim)
+    split = _apart(part_of[ids], inner, buffer)
     if whole_fields:
         split = _in_one(split, fields_of(array, known), len(parts))
     made = _dataset(split, ids, array, labels, dims, list(parts), known)
@@ -207,17 +208,18 @@ def _inner(shape: tuple[int, ...], block: int, trim: int) -> np.ndarray:
     return made
 
 
-def _apart(split: np.ndarray, trim: int) -> np.ndarray:
-    """Drop what has a pixel of another part within `trim` rows and columns."""
+def _apart(split: np.ndarray, inner: np.ndarray, buffer: int) -> np.ndarray:
+    """Drop what has a pixel of another part within `buffer`, but for the inside of blocks.
+
+    Insides of two blocks are farther apart than that.
+    """
     from scipy.ndimage import maximum_filter, minimum_filter
 
-    if not trim:
-        return split
-    side = 2 * trim + 1
+    side = 2 * buffer + 1
     highest = maximum_filter(split, side, mode="nearest")
     beyond = np.iinfo(split.dtype).max
     lowest = minimum_filter(np.where(split < 0, beyond, split), side, mode="nearest")
-    return np.where((split >= 0) & (highest == lowest), split, UNUSED).astype(np.int8)
+    return np.where((split >= 0) & (inner | (highest == lowest)), split, UNUSED).astype(np.int8)
 
 
 def _in_one(split: np.ndarray, fields: np.ndarray, parts: int) -> np.ndarray:
