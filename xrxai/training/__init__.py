@@ -23,6 +23,7 @@ from xrxai.training.nets import SegmentationNet, unet
 from xrxai.training.next import next_tiles
 from xrxai.training.parts import part_labels, windows_of
 from xrxai.training.plan import plan_tiles, tiles_to_polygons
+from xrxai.training.plates import plot_diagnosis, plot_reasons
 from xrxai.training.rasterise import rasterise
 from xrxai.training.reasons import explain_errors
 from xrxai.training.shift import explanation_shift
@@ -63,6 +64,8 @@ __all__ = [
     "next_tiles",
     "part_labels",
     "plan_tiles",
+    "plot_diagnosis",
+    "plot_reasons",
     "probabilities",
     "random_split",
     "rasterise",
