@@ -51,9 +51,8 @@ def test_a_diagnosis_is_drawn_pixel_by_pixel(world: Any) -> None:
     assert drawn["uncertainty"].images[0].get_clim() == (0.0, 1.0)
     bars = drawn["iou"].child_axes[0]
     assert [t.get_text() for t in bars.get_yticklabels()] == ["wheat", "rye", "soil"]
-    np.testing.assert_allclose(
-        [bar.get_width() for bar in bars.patches], told["scores/iou"].sel({"class": ["wheat", "rye", "soil"]})
-    )  # fmt: skip
+    iou = told["scores/iou"].sel({"class": ["wheat", "rye", "soil"]})
+    np.testing.assert_allclose([bar.get_width() for bar in bars.patches], iou)
     limit = told["dissimilarity"].attrs["threshold"]
     image = drawn["dissimilarity"].images[0]
     for value, cold in ((0.9 * limit, True), (1.1 * limit, False)):
@@ -62,7 +61,7 @@ def test_a_diagnosis_is_drawn_pixel_by_pixel(world: Any) -> None:
 
 
 def test_panels_that_a_diagnosis_lacks_are_left_out(world: Any) -> None:
-    cube, told = world
+    _, told = world
     less = told.copy()
     less.dataset = told.to_dataset().drop_vars(
         ["trained", "dissimilarity", "applicable", "explanation_shift"]

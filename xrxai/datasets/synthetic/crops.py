@@ -41,7 +41,7 @@ _CLASSES = {
     "Meadows": _Cover(0.95, 0.050, 0.055, 716.0, 0.370, 0.80, 0.12, 0.06),
     "Forage Crops": _Cover(0.90, 0.044, 0.062, 720.0, 0.435, 1.00, 0.06, 0.03),
 }
-# What else is background: forest, roofs and streets, water; the fourth is fallow land, as above.
+# What else is background: forest, roofs and streets, water; the fourth is unused land, as above.
 _OTHER = (
     _Cover(0.97, 0.025, 0.020, 718.0, 0.300, 1.20, 0.03, 0.0),
     _Cover(0.05, 0.150, 0.020, 712.0, 0.280, 0.10, 0.60, 0.0),
