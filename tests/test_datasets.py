@@ -14,7 +14,7 @@ import xarray as xr
 
 from tests.conftest import raises_exactly
 from xrxai.datasets import hyperview, sample, wavelength_list
-from xrxai.datasets.synthetic import band_depth, clouds, soil, textures
+from xrxai.datasets.synthetic import Mosaic, band_depth, clouds, crops, soil, textures
 from xrxai.errors import BandError, DataError, OptionError
 from xrxai.labelled.cube import locate
 
@@ -296,3 +296,143 @@ def test_textures_are_seeded_and_checked() -> None:
         "size=(16, 16) is too small for what is planted; type size=(24, 24) or more.",
     ):
         textures(size=(16, 16))
+
+
+# ------------------------------------------------------------------------------- crops
+
+FIELDS: Any = {"size": (64, 80), "field": 8.0}
+
+
+def test_crops_are_named_fields_with_their_truth() -> None:
+    made = crops(**FIELDS)
+    names = np.array(made.truth.targets)
+    assert len(names) == 10
+    assert set(np.unique(made.truth.labels)) == set(names)  # each class is somewhere
+    assert made.cube.dims == ("band", "y", "x")
+    assert made.cube.shape == (12, 64, 80)
+    assert 0 < float(made.cube.min()) < float(made.cube.max()) < 1.2
+    assert made.cube.rio.crs.to_epsg() == 32632
+    assert made.cube.rio.resolution() == (10.0, -10.0)
+    numbers = made.fields.values
+    assert np.array_equal(np.unique(numbers), np.arange(1, numbers.max() + 1))
+    per_field = [len(np.unique(made.truth.labels.values[numbers == n])) for n in np.unique(numbers)]
+    assert set(per_field) == {1}
+    assert made.truth.region.sum("target").min() == made.truth.region.sum("target").max() == 1
+    for name in names:
+        np.testing.assert_array_equal(
+            made.truth.region.sel(target=name), made.truth.labels.values == name
+        )
+    assert not made.wrong.any()
+    assert (made.given == made.truth.labels).all()
+    assert made.truth.group == {"Rye": "SWIR 1"}
+    assert made.truth.bands["Rye"] == (made.truth.groups["SWIR 1"],)
+
+
+@pytest.mark.parametrize("group", ["red edge", "SWIR 2"])
+def test_one_group_tells_rye_from_wheat_and_stressed_wheat_from_wheat(group: str) -> None:
+    plain: Any = {**FIELDS, "variety": 0.0, "noise": 0.0, "confused_by": group}
+    made = crops(stressed=0.5, **plain)
+    assert made.stressed.any()
+    assert (made.truth.labels.values[made.stressed.values] == "Wheat").all()
+    ((low, high),) = made.truth.bands["Rye"]
+    wl = made.cube["wavelength"].values
+    inside = (wl >= low) & (wl < high)
+
+    def mean(where: xr.DataArray) -> np.ndarray:
+        found: np.ndarray = made.cube.where(where).mean(("y", "x")).values
+        return found
+
+    wheat = mean((made.truth.labels == "Wheat") & ~made.stressed)
+    rye, ill = mean(made.truth.labels == "Rye"), mean(made.stressed)
+    np.testing.assert_allclose(rye / wheat, np.where(inside, 1.35, 1.05), rtol=0.01)
+    np.testing.assert_allclose(ill / wheat, np.where(inside, 1.35, 1.0), rtol=0.01)
+
+
+def test_label_errors_are_whole_fields_that_were_drawn() -> None:
+    made = crops(label_errors=0.2, **FIELDS)
+    assert made.wrong.values.any()
+    np.testing.assert_array_equal(made.wrong, made.given != made.truth.labels)
+    numbers, wrong = made.fields.values, made.wrong.values
+    assert {len(np.unique(wrong[numbers == n])) for n in np.unique(numbers)} == {1}
+    assert "Background" not in made.truth.labels.values[wrong]
+    assert "Background" not in made.given.values[wrong]
+    crop = np.unique(numbers[made.truth.labels.values != "Background"])
+    assert len(np.unique(numbers[wrong])) == round(0.2 * len(crop))
+
+
+def test_each_option_of_crops_changes_what_it_says() -> None:
+    base = crops(**FIELDS)
+    xr.testing.assert_identical(crops(0, **FIELDS).cube, base.cube)
+    assert not crops(1, **FIELDS).truth.labels.equals(base.truth.labels)
+    # What is on the ground does not depend on the sensor, the annotators or the noise.
+    for options in ({"wavelength": [500.0, 860.0, 1600.0]}, {"label_errors": 0.3}, {"noise": 0.0}):
+        other = crops(**FIELDS | options)
+        xr.testing.assert_identical(other.fields, base.fields)
+        xr.testing.assert_identical(other.truth.labels, base.truth.labels)
+    assert crops(size=(64, 80), field=16.0).fields.max() < base.fields.max() / 2
+    wheat = base.truth.labels == "Wheat"
+
+    def spread(made: Mosaic) -> float:
+        per_field = made.cube.isel(band=7).where(wheat).groupby(base.fields).mean()
+        return float(per_field.std())
+
+    assert spread(crops(variety=0.0, **FIELDS)) < 0.3 * spread(base)
+    assert spread(crops(variety=2.0, **FIELDS)) > 1.3 * spread(base)
+    noisy = crops(noise=0.05, **FIELDS).cube - crops(noise=0.0, **FIELDS).cube
+    assert float(noisy.isel(band=7).std()) == pytest.approx(0.05, rel=0.05)
+
+
+def test_crops_cover_only_the_groups_that_the_sensor_sees() -> None:
+    made = crops(wavelength=[490.0, 560.0, 665.0, 705.0], confused_by="red", **FIELDS)
+    assert list(made.truth.groups) == ["blue", "green", "red", "red edge"]
+    np.testing.assert_array_equal(made.cube["wavelength"], [490.0, 560.0, 665.0, 705.0])
+
+
+def test_polygons_of_crops_are_what_the_annotators_drew() -> None:
+    from xrxai import training
+
+    made = crops(label_errors=0.1, **FIELDS)
+    drawn = made.polygons("2024-06-01")
+    assert drawn.crs.to_epsg() == 32632
+    assert set(drawn["date"]) == {"2024-06-01"}
+    assert "Background" not in set(drawn["class"])
+    assert drawn["field"].is_unique
+    classes = training.Classes(made.truth.targets)
+    labels = training.rasterise(drawn, made.cube, classes)
+    want = np.array(
+        [[classes.names.index(n) if n != "Background" else -1 for n in row]
+         for row in made.given.values]
+    )  # fmt: skip
+    np.testing.assert_array_equal(labels, want)
+
+
+def test_crops_refuse() -> None:
+    for name, value, low, high in (
+        ("field", 3.0, 4, 16),
+        ("field", 17.0, 4, 16),
+        ("variety", 3.5, 0, 3),
+        ("stressed", 1.1, 0, 1),
+        ("label_errors", 0.6, 0, 0.5),
+        ("noise", -0.1, 0, 0.05),
+    ):
+        with raises_exactly(
+            OptionError, f"{name}={value!r} is outside {low} to {high}; type one inside."
+        ):
+            crops(**FIELDS | {name: value})
+    with raises_exactly(
+        OptionError,
+        "confused_by='UV' is no group; choose one of 'blue', 'green', 'red', 'red edge', 'NIR', "
+        "'SWIR 1', 'SWIR 2'.",
+    ):
+        crops(confused_by="UV", **FIELDS)
+    with raises_exactly(
+        BandError,
+        "No wavelength lies in 'SWIR 1' (1500 to 1800 nm), which tells Rye from Wheat; add one, or "
+        "choose confused_by= out of 'green', 'NIR'.",
+    ):
+        crops(wavelength=[560.0, 860.0], **FIELDS)
+    with raises_exactly(
+        OptionError,
+        "size=(48, 80) is too small for what is planted; type size=(64, 64) or more.",
+    ):
+        crops(size=(48, 80))

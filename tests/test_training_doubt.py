@@ -61,7 +61,7 @@ def test_confident_joint_of_pixels_is_that_of_the_paper() -> None:
     doubt = np.clip(1 - own / threshold[told], 0, 1)
     np.testing.assert_allclose(made["label_doubt"], doubt, atol=1e-6)
     np.testing.assert_array_equal(made["likely"], p.argmax(-1))
-    np.testing.assert_array_equal(made["suspect"], (doubt > 0.5) & (p.argmax(-1) != told))
+    np.testing.assert_array_equal(made["suspect"], (doubt > 0.6) & (p.argmax(-1) != told))
     assert "object" not in made.dims
 
 
@@ -150,7 +150,7 @@ def test_a_class_that_the_model_does_not_know_is_nobodys_likely_class() -> None:
 def test_label_errors_refuses() -> None:
     labels, p = maps([[0, 1]], [[[0.5, 0.5, 0], [0.5, 0.5, 0]]])
     for least in (1.0, 1.5):
-        with raises_exactly(OptionError, f"least={least} is not below 1; type least=0.5."):
+        with raises_exactly(OptionError, f"least={least} is not below 1; type least=0.6."):
             label_errors(labels, p, least=least)
     with raises_exactly(OptionError, "min_pixels=0 is too small; type min_pixels=1 or more."):
         label_errors(labels, p, min_pixels=0)
@@ -331,7 +331,7 @@ def test_cross_predict_refuses() -> None:
 @pytest.mark.slow
 def test_planted_label_errors_are_found() -> None:
     found, planted, both = 0, 0, 0
-    for seed in range(6):
+    for seed in range(20, 26):  # not those that the default was chosen by
         made = crops(seed, size=(96, 96), field=8.0, label_errors=0.05)
         labels = training.labels_of(made.given, made.cube, training.Classes(made.truth.targets))
         p = cross_predict(made.cube, labels, objects=made.fields, **QUIET)

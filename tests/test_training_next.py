@@ -199,9 +199,9 @@ def test_next_tiles_refuses() -> None:
         next_tiles(diagnosis, tile=4, budget=1, weights={"rarity": -1})
     with raises_exactly(
         OptionError,
-        "No tile of 4 pixels adds to 'rarity', 'uncertainty', 'doubt': there are no such unlabelled "
-        "pixels, and no label in doubt. Type other weights, or diagnose a scene with unlabelled "
-        "pixels.",
+        "No tile of 4 pixels adds to 'rarity', 'uncertainty', 'doubt': there are no such "
+        "unlabelled pixels, and no label in doubt. Type other weights, or diagnose a scene with "
+        "unlabelled pixels.",
     ):
         next_tiles(told(found=[0, 1], label=[0, 1]), tile=4, budget=1)
     with raises_exactly(

@@ -25,6 +25,7 @@ from xrxai.training.next import next_tiles
 from xrxai.training.parts import part_labels, windows_of
 from xrxai.training.pictures import Pictures, plot_predictions, plot_tiles
 from xrxai.training.plan import plan_tiles, tiles_to_polygons
+from xrxai.training.plates import plot_diagnosis, plot_reasons
 from xrxai.training.rasterise import rasterise
 from xrxai.training.reasons import explain_errors
 from xrxai.training.separability import separability
@@ -71,8 +72,10 @@ __all__ = [
     "part_labels",
     "plan_tiles",
     "plot_confusion",
+    "plot_diagnosis",
     "plot_history",
     "plot_predictions",
+    "plot_reasons",
     "plot_separability",
     "plot_tiles",
     "probabilities",

@@ -21,14 +21,14 @@ def label_errors(
     *,
     objects: Objects = "drawn",
     min_pixels: int = 4,
-    least: float = 0.5,
+    least: float = 0.6,
 ) -> xr.Dataset:
     """
     Find labels that are probably wrong, by confident learning.
 
     What counts is how sure the model is of a class where labels name it, on average: of rare and
     of confusable classes it is less sure, and should not be blamed for it. A label is suspect when
-    the model believes in it less than half as much as in others of its class, and more in another
+    the model believes in it less than 40 % as much as in others of its class, and more in another
     class.
 
     Parameters
@@ -39,10 +39,12 @@ def label_errors(
         From models that have not seen these labels: see `cross_predict`.
     objects : "drawn", map of ids (y, x) or None, default: "drawn"
         What was labelled at once and is right or wrong as a whole, as polygons are: its
-        probabilities are averaged. None: each pixel by itself.
+        probabilities are averaged. "drawn" are connected pixels of one class, so that neighbours
+        of one class count as one, and the wrong one among them hides; ids of polygons find it.
+        None: each pixel by itself.
     min_pixels : int, default: 4
         Smaller objects are not judged: their spectra are mixtures with the neighbours'.
-    least : float, default: 0.5
+    least : float, default: 0.6
         Doubt from which a label is suspect. Larger finds fewer, and is wrong less often.
 
     Returns
@@ -75,8 +77,8 @@ def label_errors(
     classes = classes_of(labels)
     labels = labels.transpose(*plane(labels))
     at_least(min_pixels, 1, "min_pixels")
-    if positive(least, "least", 0.5) >= 1:
-        raise OptionError(f"least={least!r} is not below 1; type least=0.5.")
+    if positive(least, "least", 0.6) >= 1:
+        raise OptionError(f"least={least!r} is not below 1; type least=0.6.")
     p, given = _paired(labels, probability, classes)
     known = (given != UNLABELLED) & np.isfinite(p).all(0)
     if not known.any():

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
+from xrxai.datasets.synthetic.mosaic import Mosaic
 from xrxai.datasets.synthetic.scene import Truth, require_size, smooth_fields
 from xrxai.errors import BandError, OptionError
 from xrxai.labelled.cube import to_cube
@@ -41,7 +41,7 @@ _CLASSES = {
     "Meadows": _Cover(0.95, 0.050, 0.055, 716.0, 0.370, 0.80, 0.12, 0.06),
     "Forage Crops": _Cover(0.90, 0.044, 0.062, 720.0, 0.435, 1.00, 0.06, 0.03),
 }
-# What else is background: forest, roofs and streets, water; the fourth is fallow land, as above.
+# What else is background: forest, roofs and streets, water; the fourth is unused land, as above.
 _OTHER = (
     _Cover(0.97, 0.025, 0.020, 718.0, 0.300, 1.20, 0.03, 0.0),
     _Cover(0.05, 0.150, 0.020, 712.0, 0.280, 0.10, 0.60, 0.0),
@@ -60,72 +60,6 @@ _TRUE, _TAKEN_FOR = "Wheat", "Rye"
 _SIGN = 0.35  # what Rye has more than Wheat in the group that tells them apart
 _TRACE = 0.05  # and in all others
 _PIXEL_M = 10.0
-
-
-@dataclass(frozen=True, eq=False)
-class Mosaic:
-    """A scene of fields, the truth about it, and the labels that somebody has drawn.
-
-    Parameters
-    ----------
-    cube : DataArray, (band, y, x)
-        Reflectance, EPSG:32632, pixels of 10 m.
-    truth : Truth
-        `labels` (y, x) by name, `values` and `region` (target, y, x), band `groups`; `group`
-        names the one that tells Rye from Wheat.
-    fields : DataArray of int, (y, x)
-        Number of the field from 1.
-    given : DataArray of str, (y, x)
-        What the annotators wrote: the truth, but for the fields in `wrong`.
-    wrong : DataArray of bool, (y, x)
-        Where that is wrong.
-    stressed : DataArray of bool, (y, x)
-        Wheat that looks like Rye in the one group.
-    """
-
-    cube: xr.DataArray
-    truth: Truth
-    fields: xr.DataArray
-    given: xr.DataArray
-    wrong: xr.DataArray
-    stressed: xr.DataArray
-
-    def polygons(self, date: str = "2024-05-15") -> Any:
-        """
-        Draw the fields as annotators would: one polygon per field with its class.
-
-        Background is not drawn, as in the guides for annotators.
-
-        Parameters
-        ----------
-        date : str
-            When somebody was there; the column ``date``.
-
-        Returns
-        -------
-        GeoDataFrame
-            Columns ``field``, ``class``, ``date`` and ``geometry``, in the CRS of the cube.
-        """
-        import geopandas as gpd
-        import rioxarray  # noqa: F401
-        from rasterio.features import shapes
-        from shapely import union_all
-        from shapely.geometry import shape
-
-        grid = self.cube.rio.transform()
-        parts: dict[int, list[Any]] = {}
-        for outline, number in shapes(self.fields.values.astype(np.int32), transform=grid):
-            parts.setdefault(int(number), []).append(shape(outline))
-        numbers, first = np.unique(self.fields.values, return_index=True)
-        names = dict(zip(numbers.tolist(), self.given.values.ravel()[first].tolist(), strict=True))
-        drawn = [
-            (n, names[n], union_all(parts[n])) for n in sorted(parts) if names[n] != "Background"
-        ]
-        return gpd.GeoDataFrame(
-            {"field": [d[0] for d in drawn], "class": [d[1] for d in drawn], "date": date},
-            geometry=[d[2] for d in drawn],
-            crs=self.cube.rio.crs,
-        )
 
 
 def crops(
@@ -189,7 +123,7 @@ def crops(
        Remote Sensing of Environment 34. https://doi.org/10.1016/0034-4257(90)90100-Z (where
        leaves absorb; the shapes here are simpler)
     """
-    require_size(size, 32)
+    require_size(size, 64)
     for name, value, low, high in (
         ("field", field, 4.0, min(size) / 4),
         ("variety", variety, 0.0, 3.0),
