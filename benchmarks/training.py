@@ -52,7 +52,7 @@ def learned(
     labels: xr.DataArray,
     windows: xr.Dataset,
     seed: int,
-    steps: int = 160,
+    steps: int = 320,
     start: Any = None,
 ) -> xrxai.Model:
     """Train a U-Net on tiles, from nothing or from another net."""
@@ -175,7 +175,7 @@ def plan(seed: int) -> Row:
             for made in (planned, windows)
         ]
         both = xr.concat(places, "tile").assign_attrs(tile_size=TILE)
-        model = learned(cube, within(labels, covered(both, labels)), both, seed, 200)
+        model = learned(cube, within(labels, covered(both, labels)), both, seed)
         found[name] = mean_iou(model, cube, labels, beyond)
     return found
 
@@ -185,14 +185,14 @@ def transfer(seed: int) -> Row:
     source = crops(seed + 500, size=(SIDE, SIDE))
     told = labelled(source)
     every = training.grid(told, TILE)
-    first = learned(source.cube, told, every, seed, 300)
+    first = learned(source.cube, told, every, seed, 400)
     scene = crops(seed, size=(SIDE, SIDE), wavelength=OTHER)
     labels = labelled(scene)
     few = at_random(labels, np.zeros(labels.shape, bool), every.sizes["tile"] // 20, seed)
     seen = covered(few, labels)
     found = {"share": float(seen.mean())}
     for name, start in (("scratch", None), ("transfer", first.forward)):
-        model = learned(scene.cube, within(labels, seen), few, seed, 120, start)
+        model = learned(scene.cube, within(labels, seen), few, seed, 240, start)
         found[name] = mean_iou(model, scene.cube, labels, ~seen)
     return found
 
