@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 import xarray as xr
 
 import xrxai
+import xrxai.training
 
 # module prefix -> heading, in the order of a reader's journey; the longest prefix wins
 CHAPTERS = {
@@ -70,12 +71,13 @@ def section(title: str, *parts: str) -> str:
 def functions() -> list[str]:
     """Chapters of what `import xrxai` offers."""
     offered: dict[str, list[str]] = {heading: [] for heading in CHAPTERS.values()}
-    for name in xrxai.__all__:
+    for name in (*xrxai.__all__, "training"):  # which is imported by name
         if name.startswith("_"):
             continue
         thing = getattr(xrxai, name)
         if inspect.ismodule(thing):
-            offered[chapter(name)] += [f"{name}.{inner}" for inner in thing.__all__]
+            inner = [n for n in thing.__all__ if callable(getattr(thing, n))]
+            offered[chapter(name)] += [f"{name}.{n}" for n in inner]
         else:
             offered[chapter(name)].append(name)
     return [

@@ -17,6 +17,7 @@ from _pages import public_names
 from numpydoc.validate import validate
 
 import xrxai
+import xrxai.training
 
 ROOT = Path(__file__).parents[1]
 SUMMARY_ONLY = {"GL08", "SS01", "SS02", "SS03"}  # a sentence is enough
@@ -50,6 +51,7 @@ def public(checks: set[str]) -> dict[str, set[str]]:
     for name in xrxai.__all__:
         if not name.startswith("_"):
             add(getattr(xrxai, name))
+    add(xrxai.training)  # imported by name
     for kind in (xr.DataArray.xai, xr.Dataset.xai):
         found[path(kind)] = SUMMARY_ONLY  # xarray makes it, the user gives it nothing
         members(kind, checks)
