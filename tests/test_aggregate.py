@@ -531,3 +531,21 @@ def test_the_page_runs():
             assert repr(eval(line, names).dims) == dims
     plt.close("all")
     assert (names["longer"].block_length == 8).all()
+
+
+@pytest.mark.parametrize("weights", [[415, 153, 114, 108, 95, 92], [50, 10, 9], [7, 7, 7, 7]])
+def test_intervals_of_unequal_weights_cover(weights: list[int]) -> None:
+    from xrxai.aggregation.blocks import of_samples
+
+    w = np.array(weights, float)
+    values = np.random.default_rng(0).standard_normal((4000, len(w)))
+    made = of_samples(values, w, np.zeros(len(w), int), classes=1, confidence=0.95)[:, 0]
+    low, high = made[:, 2], made[:, 3]
+    assert 0.94 < ((low < 0) & (high > 0)).mean() < 0.985
+    # The matrix of the form in full, for its degrees of freedom.
+    from scipy.stats import t as student
+
+    centred = np.eye(len(w)) - w / w.sum()
+    form = centred.T @ np.diag(w**2) @ centred
+    freedom = np.trace(form) ** 2 / np.trace(form @ form)
+    np.testing.assert_allclose((high - low) / 2, student.ppf(0.975, freedom) * made[:, 1])

@@ -78,14 +78,28 @@ def of_samples(
             mean = (w * a).sum(-1) / total
             r = np.where(known, w * (a - mean[..., None]), 0.0)
             error = np.sqrt((r**2).sum(-1) / (total**2 - square))
-            freedom = square**2 / (w**4).sum(-1) - 1
+            freedom = _freedom_of_weights(w)
             half = student.ppf(0.5 + confidence / 2, freedom) * error
             share = (w * (a > 0)).sum(-1) / total
-        some = freedom > 1e-9  # one sample has a mean and no error
+        some = (w > 0).sum(-1) > 1  # one sample has a mean and no error
         error, half = np.where(some, error, np.nan), np.where(some, half, np.nan)
         stack = (mean, error, mean - half, mean + half, share, known.sum(-1))
         out[..., k, :] = np.stack(stack, axis=-1)
     return out
+
+
+def _freedom_of_weights(w: Floats) -> Floats:
+    """Degrees of freedom of sum w^2 (a - mean)^2 under white noise, (..., n) -> (...).
+
+    tr(A)^2 / tr(A^2) for the matrix A of that form; n - 1 where the weights are equal.
+    """
+    p = w / w.sum(-1, keepdims=True)
+    s2, s3, s4, s5 = ((p**k).sum(-1) for k in (2, 3, 4, 5))
+    first = s2 - 2 * s3 + s2**2
+    second = s4 + 2 * s3**2 + 4 * s2 * s4 + s2**4 - 4 * s5 - 4 * s2**2 * s3
+    most = np.maximum((w > 0).sum(-1) - 1, 1)
+    made: Floats = np.clip(first**2 / second, 1.0, most)  # its bounds, which rounding can miss
+    return made
 
 
 def of_cells(

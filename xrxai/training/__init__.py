@@ -9,6 +9,7 @@ from __future__ import annotations
 from xrxai.training.answers import cross_predict, probabilities
 from xrxai.training.applicability import applicability
 from xrxai.training.augment import Augmentation
+from xrxai.training.bars import plot_reasons
 from xrxai.training.checks import check_labels
 from xrxai.training.classes import UNLABELLED, Classes, classes_of, labels_of
 from xrxai.training.diagnosis import diagnose
@@ -25,7 +26,7 @@ from xrxai.training.next import next_tiles
 from xrxai.training.parts import part_labels, windows_of
 from xrxai.training.pictures import Pictures, plot_predictions, plot_tiles
 from xrxai.training.plan import plan_tiles, tiles_to_polygons
-from xrxai.training.plates import plot_diagnosis, plot_reasons
+from xrxai.training.plates import plot_diagnosis
 from xrxai.training.rasterise import rasterise
 from xrxai.training.reasons import explain_errors
 from xrxai.training.separability import separability
