@@ -69,8 +69,8 @@ def classes(
         The cube (band, y, x) that was shown to the model; see `rgb`.
     colors : mapping of str to str, or sequence of str, optional
         A colour of matplotlib for some classes by name, or for all in the order of the targets.
-        Default: the eight of Okabe and Ito, which all eyes tell apart; for more classes, steps
-        of cividis.
+        Default: the eight of Okabe and Ito, which all eyes tell apart; nine of Tol for nine
+        classes, steps of cividis for more.
     axes : matplotlib.axes.Axes or mapping of str to Axes, optional
         Where to draw: the class map alone, or panels by name out of "true_colour", "classes"
         and "area".

@@ -21,6 +21,18 @@ OKABE_ITO = {
     "black": "#000000",
 }
 PALETTE = tuple(OKABE_ITO.values())
+# Tol 2021 (technical note SRON/EPS/TN/09-002), "muted": nine that still can be told apart.
+MUTED = (
+    "#CC6677",
+    "#332288",
+    "#DDCC77",
+    "#117733",
+    "#88CCEE",
+    "#882255",
+    "#44AA99",
+    "#999933",
+    "#AA4499",
+)
 
 
 def colours_of(names: list[str], given: Any) -> list[str]:
@@ -30,6 +42,8 @@ def colours_of(names: list[str], given: Any) -> list[str]:
 
     if len(names) <= len(PALETTE):
         own = list(PALETTE[: len(names)])
+    elif len(names) <= len(MUTED):
+        own = list(MUTED[: len(names)])
     else:
         shades = matplotlib.colormaps["cividis"](np.linspace(0.0, 1.0, len(names)))
         own = [to_hex(shade) for shade in shades]

@@ -16,6 +16,8 @@ from xrxai.plot.palette import colours_of
 UNLABELLED = -1
 """What a map of labels holds where nobody has looked: no class, not even background."""
 
+BACKGROUND = "#dddddd"
+
 
 @dataclass(frozen=True)
 class Classes:
@@ -38,7 +40,7 @@ class Classes:
         called "background" in any case, else none.
     colors : mapping of str to str, or sequence of str, optional
         A colour of matplotlib for some classes by name, or for all in the order of `names`.
-        Default: those of class maps (`xrxai.plot.classes`).
+        Default: grey for the background, for the others those of class maps.
 
     Raises
     ------
@@ -92,7 +94,17 @@ class Classes:
             raise OptionError(
                 f"background={self.background!r} is no class; choose one of {_listed(names)}."
             )
-        object.__setattr__(self, "colors", tuple(colours_of(list(names), self.colors)))
+        object.__setattr__(self, "colors", self._colours())
+
+    def _colours(self) -> tuple[str, ...]:
+        """Those that were given, a grey for the background, and a palette for the others."""
+        if self.background is None or not (self.colors is None or hasattr(self.colors, "items")):
+            return tuple(c.lower() for c in colours_of(list(self.names), self.colors))
+        others = [name for name in self.names if name != self.background]
+        own = dict(zip(others, colours_of(others, None), strict=True))
+        own[self.background] = BACKGROUND
+        made = colours_of(list(self.names), own | dict(self.colors or {}))
+        return tuple(c.lower() for c in made)
 
     def __len__(self) -> int:
         """How many classes there are."""
