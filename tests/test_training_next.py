@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -154,7 +155,7 @@ def test_pixels_without_data_teach_nothing() -> None:
     assert columns(next_tiles(diagnosis, tile=SIDE, budget=2)) == [1]
 
 
-def test_tiles_of_a_real_diagnosis_in_any_order_of_dims() -> None:
+def test_tiles_of_a_diagnosis_in_any_order_of_dims_and_from_a_file(tmp_path: Path) -> None:
     cube, labels = scene()
     labels[:, ::2] = -1
     mask = xr.zeros_like(labels, bool)
@@ -166,6 +167,9 @@ def test_tiles_of_a_real_diagnosis_in_any_order_of_dims() -> None:
     turned = made.map_over_datasets(lambda ds: ds.transpose(..., "x", "y", missing_dims="ignore"))
     xr.testing.assert_allclose(next_tiles(turned, tile=3, budget=4), want)
     assert want.sizes["tile"] == 4
+    made.to_netcdf(tmp_path / "made.nc")
+    with xr.open_datatree(tmp_path / "made.nc") as kept:
+        xr.testing.assert_allclose(next_tiles(kept, tile=3, budget=4), want)
 
 
 def test_next_tiles_refuses() -> None:

@@ -100,7 +100,7 @@ def explain_errors(
         over the objects; ``error_pixels``, ``error_objects`` (target); ``reason`` (target), the
         group that says most; for models of maps also ``place_attribution`` (target, place), the
         share in the margin of the spectra of the wrong pixels themselves ("inside"), of those
-        "beside" them and of all "beyond".
+        "beside" them and of all "beyond", with all bands absent, also those in no group.
 
     Raises
     ------
