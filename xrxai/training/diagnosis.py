@@ -48,7 +48,8 @@ def diagnose(
         Whose targets are the classes.
     trained : DataArray or array of bool, (y, x), optional
         True where the model was trained. Errors are then counted elsewhere, and the area of
-        applicability and the shift of explanations are told.
+        applicability and the shift of explanations are told. Where all labels were trained on,
+        there are no scores (NaN) and no errors, and the maps are what `next_tiles` needs.
     probability : DataArray, (class, y, x), optional
         Of `cross_predict`, from models that have not seen the labels, to doubt labels by.
         Default: what this model says, which believes the labels that it has learned.
@@ -83,7 +84,7 @@ def diagnose(
     Raises
     ------
     LabelError
-        No pixel can be judged.
+        No pixel has a label and data.
     ModelError
         The model answers for patches, not for pixels.
     OptionError
@@ -104,11 +105,10 @@ def diagnose(
     judged = (told != UNLABELLED) & known
     if mask is not None:
         judged &= ~mask
-    if not judged.any():
+    if mask is None and not judged.any():
         raise LabelError(
-            "No pixel with a label and data is left to judge the model by"
-            + (" where trained= is False" if mask is not None else "")
-            + "; label some that it has not seen."
+            "No pixel with a label and data is there to judge the model by; label some that it "
+            "has not seen."
         )
     root = _maps(cube, classes, told, found, p, judged)
     if mask is not None:
@@ -122,7 +122,9 @@ def diagnose(
     doubted = label_errors(labels, p if probability is None else probability, objects=objects)
     doubted.attrs["seen"] = int(probability is None)
     nodes["/labels"] = doubted
-    if explain:
+    if not judged.any():
+        root.attrs["errors"] = "all labels were trained on, so none can judge"
+    elif explain:
         seen = labels.copy(data=np.where(judged, told, UNLABELLED).astype(np.int16))
         try:
             nodes["/errors"] = explain_errors(

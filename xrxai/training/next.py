@@ -16,7 +16,11 @@ from xrxai.training.plan import centres
 from xrxai.training.terms import Cost, costs_of
 from xrxai.training.windows import TILE, counted, described, grid
 
-TERMS = ("rarity", "uncertainty", "doubt", "shift")
+TERMS = ("rarity", "uncertainty", "doubt", "shift", "unlike")
+# What each term needs of a diagnosis.
+NEEDS = {"shift": "explanation_shift", "unlike": "dissimilarity"}
+# Every model is unsure at the edges of fields, where pixels are mixed; these go in a median.
+EDGE = 5
 
 
 def next_tiles(
@@ -34,10 +38,10 @@ def next_tiles(
     """
     Rank tiles by what labelling them would teach.
 
-    Four things count: classes of which there are few labels (as the model maps them), pixels of
-    which it is unsure, labels that are in doubt and should be looked at again, and pixels for
-    which it has unusual reasons. As in `plan_tiles`, each tile adds less of what the tiles before
-    have already.
+    Five things count: classes of which there are few labels (as the model maps them), pixels of
+    which it is unsure (edges of fields aside), labels that are in doubt and should be looked at
+    again, pixels for which it has unusual reasons, and those unlike all that it was trained on.
+    As in `plan_tiles`, each tile adds less of what the tiles before have already.
 
     Parameters
     ----------
@@ -48,8 +52,9 @@ def next_tiles(
     budget : float
         What may be spent, in units of `cost`; number of tiles by default.
     weights : mapping, optional
-        How much "rarity", "uncertainty", "doubt" and "shift" count; 0 leaves one out. Default: 1
-        each, of those that the diagnosis has.
+        How much "rarity", "uncertainty", "doubt", "shift" and "unlike" count; 0 leaves one out.
+        Default: 1 each, of those that the diagnosis has; doubt only by models that have not seen
+        the labels (``diagnose(..., probability=training.cross_predict(...))``).
     cost : float, mapping, array over the tiles, or callable, optional
         Of each tile of the `grid` that holds data; see `plan_tiles`. Default: 1.
     min_distance : int, default: 0
@@ -75,7 +80,7 @@ def next_tiles(
         The options do not fit the diagnosis, or there is nothing left to label.
     """
     root = _root(diagnosis)
-    settled = _weights(weights, root)
+    settled = _weights(weights, root, bool(diagnosis["labels"].attrs.get("seen", 1)))
     at_least(n_random, 1, "n_random")
     at_least(min_distance, 0, "min_distance")
     class_map = root["class_map"]
@@ -150,11 +155,11 @@ def _root(diagnosis: Any) -> xr.Dataset:
     return diagnosis.to_dataset()
 
 
-def _weights(weights: Mapping[str, float] | None, root: xr.Dataset) -> dict[str, float]:
+def _weights(weights: Mapping[str, float] | None, root: xr.Dataset, seen: bool) -> dict[str, float]:
     """Weight of each term that counts."""
-    has = [n for n in TERMS if n != "shift" or "explanation_shift" in root]
+    has = [n for n in TERMS if n not in NEEDS or NEEDS[n] in root]
     if weights is None:
-        return dict.fromkeys(has, 1.0)
+        return {n: 1.0 for n in has if n != "doubt" or not seen}
     for name, weight in weights.items():
         if name not in TERMS:
             raise OptionError(
@@ -163,9 +168,10 @@ def _weights(weights: Mapping[str, float] | None, root: xr.Dataset) -> dict[str,
             )
         positive(weight, f"weights[{name!r}]", 1.0, zero=True)
         if weight and name not in has:
+            how = " with a network" if name == "shift" else ""
             raise OptionError(
-                "weights has 'shift', and the diagnosis has no explanation_shift; type "
-                "training.diagnose(..., trained=...) with a network."
+                f"weights has {name!r}, and the diagnosis has no {NEEDS[name]}; type "
+                f"training.diagnose(..., trained=...){how}."
             )
     kept = {n: float(weights[n]) for n in TERMS if weights.get(n, 0)}
     if not kept:
@@ -193,18 +199,24 @@ def _amounts(
         for k in range(len(classes)):
             columns.append(counted((array == k) & open_, windows).astype(np.float64))
             of.append(("rarity", float(rare[k] / rare.sum())))
+    from scipy.ndimage import median_filter
+
     doubted = diagnosis["labels"].to_dataset().transpose(*dims, ...)
     maps = {
         "uncertainty": (root, "uncertainty", open_),
         "doubt": (doubted, "label_doubt", doubted["suspect"].values),
         "shift": (root, "explanation_shift", open_),
+        "unlike": (root, "dissimilarity", open_),
     }
     for name, (source, variable, where) in maps.items():
         if name not in settled:
             continue
         field = np.nan_to_num(source[variable].transpose(*dims).values)
-        if name == "shift":  # what is usual teaches nothing; a few wild pixels are not all
-            field = np.clip(field - 1, 0, 3)
+        if name == "uncertainty":
+            field = median_filter(field, size=EDGE)
+        if name in NEEDS:  # what is usual teaches nothing; a few wild pixels are not all
+            usual = source[variable].attrs["threshold"] if name == "unlike" else 1.0
+            field = np.clip(field / usual - 1, 0, 3)
         columns.append(counted(np.where(where, field, 0.0), windows).astype(np.float64))
         of.append((name, 1.0))
     return np.stack(columns, 1), of
@@ -221,6 +233,7 @@ def _reason(gain: np.ndarray, of: list[tuple[str, float]], names: Any) -> str:
             "uncertainty": "the model is unsure",
             "doubt": "labels in doubt: look again",
             "shift": "the model has unusual reasons",
+            "unlike": "unlike what was trained on",
         }[best]
     first = int(np.argmax([v if n == "rarity" else -1 for v, (n, _) in zip(gain, of, strict=True)]))
     return f"few labels of {names[first]}"
