@@ -438,6 +438,22 @@ def test_a_diagnosis_keeps_the_model_and_the_grid() -> None:
     )
 
 
+def test_labels_that_were_all_trained_on_judge_nothing_but_tiles_can_be_ranked() -> None:
+    cube, labels = scene()
+    few = labels.copy(data=np.where(np.arange(18) < 9, labels, -1).astype("int16"))
+    trained = few >= 0
+    made = diagnose(cube, few, linear(), trained=trained, block=4, **QUIET)
+    assert "errors" not in made.children
+    assert made.attrs["errors"] == "all labels were trained on, so none can judge"
+    assert np.isnan(made["scores"].mean_iou)
+    assert not made["false_positive"].any()
+    plan = training.next_tiles(made, tile=4, budget=2)
+    assert set(plan["term"].values) == {"rarity", "uncertainty", "shift", "unlike"}
+    assert (plan["column"] + 4 > 9).all()
+    figure = training.plot_diagnosis(made, cube)
+    assert "mean IoU" not in figure.get_suptitle()
+
+
 def test_diagnose_refuses() -> None:
     cube, labels = scene()
     with raises_exactly(
@@ -449,17 +465,11 @@ def test_diagnose_refuses() -> None:
     nothing = training.labels_of(np.full((12, 18), -1), cube, CLASSES)
     with raises_exactly(
         LabelError,
-        "No pixel with a label and data is left to judge the model by; label some that it has not "
-        "seen.",
+        "No pixel with a label and data is there to judge the model by; label some that it has "
+        "not seen.",
     ):
         diagnose(cube, nothing, linear(), **QUIET)
     everywhere = xr.ones_like(labels, bool)
-    with raises_exactly(
-        LabelError,
-        "No pixel with a label and data is left to judge the model by where trained= is False; "
-        "label some that it has not seen.",
-    ):
-        diagnose(cube, labels, linear(), trained=everywhere, **QUIET)
     with raises_exactly(  # the parts of a split: 0 would mean "not trained"
         OptionError,
         "trained is int8, and a bool map is needed, True where pixels were trained on; type "

@@ -28,6 +28,8 @@ def told(
     doubt: Any = np.nan,
     suspect: Any = False,
     shift: Any = None,
+    unlike: Any = None,
+    seen: int = 0,
 ) -> xr.DataTree:
     """A diagnosis of 1 x n tiles of 4 x 4 pixels, from one value per tile."""
     given: list[Any] = [found, label, unsure, doubt, suspect, 1.0 if shift is None else shift]
@@ -49,9 +51,12 @@ def told(
     )
     if shift is not None:
         root["explanation_shift"] = (dims, drawn(shift).astype(float))
+    if unlike is not None:
+        root["dissimilarity"] = (dims, drawn(unlike).astype(float), {"threshold": 0.5})
     labels = xr.Dataset(
         {"label_doubt": (dims, drawn(doubt).astype(float)), "suspect": (dims, drawn(suspect) > 0)}
     )
+    labels.attrs["seen"] = seen
     return xr.DataTree.from_dict({"/": root, "/labels": labels})
 
 
@@ -107,6 +112,32 @@ def test_doubt_counts_where_there_are_suspect_labels() -> None:
     assert columns(plan) == [1]  # 0 is labelled and believed, 2 is not labelled and sure
     assert plan["reason"].values.tolist() == ["labels in doubt: look again"]
     assert plan["amount"].sel(term="doubt") == pytest.approx(0.8)
+
+
+def test_doubt_of_a_model_that_has_seen_the_labels_does_not_count() -> None:
+    diagnosis = told(label=[0, -1], doubt=[0.9, np.nan], suspect=[True, False], seen=1)
+    assert "doubt" not in next_tiles(diagnosis, tile=SIDE, budget=1)["term"]
+    asked = next_tiles(diagnosis, tile=SIDE, budget=1, weights={"doubt": 1})
+    assert asked["reason"].values.tolist() == ["labels in doubt: look again"]
+    outside = told(label=[0, -1], doubt=[0.9, np.nan], suspect=[True, False], seen=0)
+    assert "doubt" in next_tiles(outside, tile=SIDE, budget=1)["term"]
+
+
+def test_what_is_unlike_counts_beyond_the_threshold() -> None:
+    diagnosis = told(found=[0, 0, 0, 0], unlike=[0.4, 1.0, 9.0, np.nan])
+    plan = next_tiles(diagnosis, tile=SIDE, budget=4, weights={"unlike": 1})
+    assert columns(plan) == [2, 1]
+    np.testing.assert_allclose(plan["amount"], [1.0 + 3.0])  # over the threshold, at most 3
+    assert plan["reason"].values[0] == "unlike what was trained on"
+
+
+def test_edges_of_fields_are_no_reason() -> None:
+    diagnosis = told(found=[0, 0, 0])
+    unsure = np.zeros((4, 12))
+    unsure[:, 3:5], unsure[:, 8:] = 1.0, 0.5  # a strip two pixels wide, and a field
+    diagnosis.dataset = diagnosis.to_dataset().assign(uncertainty=(("y", "x"), unsure))
+    plan = next_tiles(diagnosis, tile=SIDE, budget=3, weights={"uncertainty": 1})
+    assert columns(plan) == [2]
 
 
 def test_unusual_reasons_count_above_what_is_usual() -> None:
@@ -183,7 +214,7 @@ def test_next_tiles_refuses() -> None:
     with raises_exactly(
         OptionError,
         "weights has 'novelty', which is not known; choose out of 'rarity', 'uncertainty', "
-        "'doubt', 'shift'.",
+        "'doubt', 'shift', 'unlike'.",
     ):
         next_tiles(diagnosis, tile=4, budget=1, weights={"novelty": 1})
     with raises_exactly(

@@ -51,7 +51,7 @@ def plot_diagnosis(diagnosis: xr.DataTree, cube: xr.DataArray | None = None) -> 
     matplotlib.figure.Figure
         Its panels are named by ``ax.get_label()``: "true_colour" (with `cube`), "labels",
         "class_map", "errors" (light where the model is right, the colour of the true class where
-        it is wrong, hatched where nothing is judged), "uncertainty", "label_doubt" (suspect
+        it is wrong, hatched where nothing is judged; not where nothing is at all), "uncertainty", "label_doubt" (suspect
         labels outlined), "dissimilarity" (warm where the model is not applicable) and
         "explanation_shift" where the diagnosis has them, and "iou".
 
@@ -75,7 +75,10 @@ def plot_diagnosis(diagnosis: xr.DataTree, cube: xr.DataArray | None = None) -> 
     plain: Any = {"placed": placed, "step": step}
     panels["labels"] = lambda ax: _classed(ax, root["label"].values, classes, "Labels", **plain)
     panels["class_map"] = lambda ax: _classed(ax, root["class_map"].values, classes, "Map", **plain)
-    panels["errors"] = lambda ax: _draw_errors(ax, judged, classes, **plain)
+    scores = diagnosis["scores"].to_dataset()
+    scored = bool((scores["pixels"] > 0).any())
+    if scored:
+        panels["errors"] = lambda ax: _draw_errors(ax, judged, classes, **plain)
     unsure, doubt = root["uncertainty"], doubted["label_doubt"]
     panels["uncertainty"] = lambda ax: _heat(
         ax, unsure, "Uncertainty", "entropy / maximum [1]", top=1.0, **plain
@@ -94,11 +97,10 @@ def plot_diagnosis(diagnosis: xr.DataTree, cube: xr.DataArray | None = None) -> 
         panels["explanation_shift"] = lambda ax: _heat(
             ax, moved, "Unusual reasons", "explanation shift [1]", **plain
         )
-    count = len(panels) + 1
+    count = len(panels) + scored
     columns = 3 if count in (6, 9) else 4  # the bars end the last row
     rows = -(-count // columns)
     ratio = min(max(placed.ratio(), 0.5), 1.6)
-    scores = diagnosis["scores"].to_dataset()
     with canvas(0.4 + 3.1 * columns, 1.2 + rows * (0.45 + 2.45 * ratio)) as figure:
         head_line(figure, _head(scores, doubted))
         cells = figure.add_gridspec(rows, columns)
@@ -114,7 +116,8 @@ def plot_diagnosis(diagnosis: xr.DataTree, cube: xr.DataArray | None = None) -> 
             if k // columns < rows - 1:
                 ax.tick_params(labelbottom=False)
                 ax.set_xlabel("")
-        _bars(figure.add_subplot(cells[-1, len(panels) % columns]), scores, classes)
+        if scored:
+            _bars(figure.add_subplot(cells[-1, len(panels) % columns]), scores, classes)
         _legend(figure, classes)
     return figure
 
@@ -129,8 +132,10 @@ def _root(diagnosis: Any) -> xr.Dataset:
 
 
 def _head(scores: xr.Dataset, doubted: xr.Dataset) -> list[str]:
-    parts = ["Diagnosis", f"mean IoU {float(scores['mean_iou']):.2f}"]
-    parts.append(f"accuracy {float(scores['accuracy']):.2f}")
+    parts = ["Diagnosis", "no label to judge by"]
+    if (scores["pixels"] > 0).any():
+        parts[1:] = [f"mean IoU {float(scores['mean_iou']):.2f}"]
+        parts.append(f"accuracy {float(scores['accuracy']):.2f}")
     if "doubted" in doubted:
         count = int(doubted["doubted"].sum())
         parts.append(f"{count} suspect label{'s' * (count != 1)}")
