@@ -51,9 +51,10 @@ def plot_diagnosis(diagnosis: xr.DataTree, cube: xr.DataArray | None = None) -> 
     matplotlib.figure.Figure
         Its panels are named by ``ax.get_label()``: "true_colour" (with `cube`), "labels",
         "class_map", "errors" (light where the model is right, the colour of the true class where
-        it is wrong, hatched where nothing is judged; not where nothing is at all), "uncertainty", "label_doubt" (suspect
-        labels outlined), "dissimilarity" (warm where the model is not applicable) and
-        "explanation_shift" where the diagnosis has them, and "iou".
+        it is wrong, hatched where nothing is judged), "uncertainty", "label_doubt" (suspect labels
+        outlined), "dissimilarity" (warm where the model is not applicable) and
+        "explanation_shift" where the diagnosis has them, and "iou"; where no label judges,
+        neither "errors" nor "iou".
 
     Raises
     ------
