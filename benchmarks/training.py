@@ -161,9 +161,13 @@ def split(seed: int) -> Row:
 
 def plan(seed: int) -> Row:
     """Round one: a plan by last year's map against tiles at random. Round two: `next_tiles`."""
-    scene = crops(seed, size=(SIDE, SIDE))
-    labels, cube = labelled(scene), scene.cube
-    last_year = labelled(crops(seed, size=(SIDE, SIDE), label_errors=0.2), given=True)
+    scene = crops(seed, size=(SIDE, 2 * SIDE))
+    last_year = labelled(crops(seed, size=(SIDE, 2 * SIDE), label_errors=0.2), given=True)
+    here, there = {"x": slice(0, SIDE)}, {"x": slice(SIDE, None)}
+    every = labelled(scene)
+    cube, labels, last_year = scene.cube.isel(here), every.isel(here), last_year.isel(here)
+    # Tiles are taken here and fields judged there, which are the same for whatever is compared.
+    other, judges = scene.cube.isel(there), every.isel(there)
     planned = training.plan_tiles(last_year, tile=TILE, budget=BUDGET, seed=seed)
     first = covered(planned, labels)
 
@@ -172,7 +176,7 @@ def plan(seed: int) -> Row:
         every = windows if last is None else joined(last, windows)
         inside = covered(every, labels)
         model = learned(cube, within(labels, inside), every, seed + 1000 * number, 200, "pixels")
-        return {"iou": mean_iou(model, cube, labels, ~inside), "model": model}
+        return {"iou": mean_iou(model, other, judges, None), "model": model}
 
     one = reached(planned, 0)
     nothing = np.zeros(labels.shape, bool)
