@@ -24,12 +24,14 @@ from torch import nn
 
 import xrxai
 from benchmarks.page import table, write
+from tests import operators  # noqa: F401  so that torchvision can be imported
 from xrxai import training
 from xrxai.datasets.synthetic import Mosaic, crops
 
 SIDE, TILE = 256, 32
 BUDGET, MORE = 8, 6  # tiles of the first and of the second round
 DRAWS = 3  # random choices that a choice is compared with
+STEPS = 320  # of training
 GROUPS = ("green", "red edge", "NIR", "SWIR 1", "SWIR 2")
 # A spectrometer with 40 bands, without the wavelengths that vapour hides.
 OTHER = np.r_[np.linspace(430, 990, 24), np.linspace(1510, 1770, 8), np.linspace(2030, 2370, 8)]
@@ -74,7 +76,7 @@ def learned(
     labels: xr.DataArray,
     windows: xr.Dataset,
     seed: int,
-    steps: int = 320,
+    steps: float = 1.0,
     start: Any = None,
 ) -> xrxai.Model:
     """Train on tiles: a U-Net, one that begins with another net, or a net of pixels."""
@@ -88,7 +90,7 @@ def learned(
         net = training.transfer(start, cube, **about)
     changed = training.Augmentation(rotate=0.0, seed=seed)
     tiles = training.Tiles(cube, labels, windows, augmentation=changed)
-    epochs = max(1, steps // max(1, -(-len(tiles) // 8)))
+    epochs = max(1, round(steps * STEPS) // -(-len(tiles) // 8))
     made = training.fit(
         net,
         tiles,
@@ -175,7 +177,7 @@ def plan(seed: int) -> Row:
         """Train on tiles, with those of the first round if there was one; score the others."""
         every = windows if last is None else joined(last, windows)
         inside = covered(every, labels)
-        model = learned(cube, within(labels, inside), every, seed + 1000 * number, 200, "pixels")
+        model = learned(cube, within(labels, inside), every, seed + 1000 * number, 0.625, "pixels")
         return {"iou": mean_iou(model, other, judges, None), "model": model}
 
     one = reached(planned, 0)
@@ -210,14 +212,14 @@ def transfer(seed: int) -> Row:
     source = crops(seed + 500, size=(SIDE, SIDE))
     told = labelled(source)
     every = training.grid(told, TILE)
-    first = learned(source.cube, told, every, seed, 400)
+    first = learned(source.cube, told, every, seed, 1.25)
     scene = crops(seed, size=(SIDE, SIDE), wavelength=OTHER)
     labels = labelled(scene)
-    few = at_random(labels, np.zeros(labels.shape, bool), every.sizes["tile"] // 20, seed)
+    few = at_random(labels, np.zeros(labels.shape, bool), max(1, every.sizes["tile"] // 20), seed)
     seen = covered(few, labels)
     found = {"share": float(seen.mean())}
     for name, start in (("scratch", None), ("transfer", first.forward)):
-        model = learned(scene.cube, within(labels, seen), few, seed, 240, start)
+        model = learned(scene.cube, within(labels, seen), few, seed, 0.75, start)
         found[name] = mean_iou(model, scene.cube, labels, ~seen)
     return found
 
@@ -246,7 +248,7 @@ def reasons(seed: int) -> Row:
     """Whether the group that misleads a net is named as what speaks most for its error."""
     group = GROUPS[seed % len(GROUPS)]
     scene = crops(seed, size=(SIDE, SIDE), confused_by=group)
-    model = learned(scene.cube, labelled(scene), training.grid(scene.cube, TILE), seed, 240)
+    model = learned(scene.cube, labelled(scene), training.grid(scene.cube, TILE), seed)
     other = crops(seed + 100, size=(SIDE, SIDE), confused_by=group, stressed=0.5)
     why = training.explain_errors(
         other.cube,

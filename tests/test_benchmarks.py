@@ -402,3 +402,23 @@ def test_layouts_are_measured_both_ways(tmp_path, capsys):
     (row,) = [line for line in page.splitlines() if line.startswith("| three layers of 3 x 3 |")]
     assert len(row.strip("|").split("|")) == len(layout.HEAD)
     assert row in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_what_training_brings_is_measured(tmp_path, capsys, monkeypatch):
+    from benchmarks import training
+
+    for name, value in {"SIDE": 128, "BUDGET": 3, "MORE": 2, "DRAWS": 1, "STEPS": 4}.items():
+        monkeypatch.setattr(training, name, value)
+    page, kept = tmp_path / "page.md", tmp_path / "kept.json"
+    options = ["--seeds", "1", "--out", str(page), "--keep", str(kept)]
+    assert training.main(options) == 0
+    rows = [line for line in page.read_text().splitlines() if line.startswith("| ")]
+    assert len(rows) == 2 + 6  # head, rule, and two lines of the plan
+    told = json.loads(kept.read_text())
+    assert set(told) == set(training.EXPERIMENTS)
+    assert told["transfer"][0]["share"] == pytest.approx(1 / 16)
+    assert 0 < told["plan"][0]["plan"] < 1
+    # What was kept is not asked for again.
+    assert training.main([*options, "--only", "doubt"]) == 0
+    assert "split 0" in capsys.readouterr().out
