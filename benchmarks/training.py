@@ -88,7 +88,8 @@ def learned(
         net = training.unet(cube, training.classes_of(labels), depth=3, **about)
     else:
         net = training.transfer(start, cube, **about)
-    changed = training.Augmentation(rotate=0.0, seed=seed)
+    # Turns and flips tell a net of pixels nothing new.
+    changed = None if start == "pixels" else training.Augmentation(rotate=0.0, seed=seed)
     tiles = training.Tiles(cube, labels, windows, augmentation=changed)
     epochs = max(1, round(steps * STEPS) // -(-len(tiles) // 8))
     made = training.fit(
@@ -177,7 +178,9 @@ def plan(seed: int) -> Row:
         """Train on tiles, with those of the first round if there was one; score the others."""
         every = windows if last is None else joined(last, windows)
         inside = covered(every, labels)
-        model = learned(cube, within(labels, inside), every, seed + 1000 * number, 0.625, "pixels")
+        # Each tile is seen as often, however many there are.
+        steps = -(-every.sizes["tile"] // 8)
+        model = learned(cube, within(labels, inside), every, seed + 1000 * number, steps, "pixels")
         return {"iou": mean_iou(model, other, judges, None), "model": model}
 
     one = reached(planned, 0)
