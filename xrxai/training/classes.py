@@ -16,7 +16,7 @@ from xrxai.plot.palette import colours_of
 UNLABELLED = -1
 """What a map of labels holds where nobody has looked: no class, not even background."""
 
-BACKGROUND = "#dddddd"
+BACKGROUND = "#e6d9c0"
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Classes:
         called "background" in any case, else none.
     colors : mapping of str to str, or sequence of str, optional
         A colour of matplotlib for some classes by name, or for all in the order of `names`.
-        Default: grey for the background, for the others those of class maps.
+        Default: beige for the background, for the others those of class maps.
 
     Raises
     ------
