@@ -394,6 +394,7 @@ def test_a_diagnosis_of_an_estimator_and_of_a_map_without_gradient() -> None:
     )
 
 
+@pytest.mark.slow
 def test_targets_in_another_order_give_the_same_diagnosis() -> None:
     cube, labels = scene()
     turned = linear(WEIGHTS[[2, 0, 1]], ["rye", "soil", "wheat"])

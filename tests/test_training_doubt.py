@@ -268,6 +268,7 @@ def test_no_model_answers_for_a_label_that_it_has_seen() -> None:
         assert set(labels.values[h]) == {0, 1, 2}
 
 
+@pytest.mark.slow
 def test_cross_predict_knows_dims_and_objects() -> None:
     cube, labels = fields()
     p = cross_predict(cube, labels, folds=2, max_pixels=100, **QUIET)

@@ -108,6 +108,7 @@ def test_tiles_are_drawn_as_the_net_gets_them() -> None:
         training.plot_tiles(tiles, count=0)
 
 
+@pytest.mark.slow
 def test_pictures_after_each_epoch(tmp_path: Path) -> None:
     cube, labels, windows = scene()
     pictures = training.Pictures(cube, labels, windows, folder=tmp_path / "run", count=1)

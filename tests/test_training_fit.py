@@ -730,6 +730,7 @@ def augmented(tiles: Any = training.Tiles) -> tuple[nn.Module, Any, Any]:
     return net, train, training.Tiles(cube, labels, right)
 
 
+@pytest.mark.slow
 def test_tiles_and_a_unet_are_trained(tmp_path: Path) -> None:
     net, train, validation = augmented()
     options: dict[str, Any] = {"batch_size": 2, "class_weights": "balanced"}

@@ -382,6 +382,7 @@ def test_a_pickle_that_runs_code_is_not_run(tmp_path):
 # -- frozen stages ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_frozen_stages_keep_weights_and_statistics():
     net = net_of(frozen=2)
     before = {name: value.clone() for name, value in net.state_dict().items()}
@@ -399,6 +400,7 @@ def test_frozen_stages_keep_weights_and_statistics():
     assert net.body.encoder.features[4].conv[0][1].training
 
 
+@pytest.mark.slow
 def test_more_stages_freeze_more():
     frozen = [
         {name for name, p in net_of(frozen=n).named_parameters() if not p.requires_grad}

@@ -186,6 +186,7 @@ def test_pixels_without_data_teach_nothing() -> None:
     assert columns(next_tiles(diagnosis, tile=SIDE, budget=2)) == [1]
 
 
+@pytest.mark.slow
 def test_tiles_of_a_diagnosis_in_any_order_of_dims_and_from_a_file(tmp_path: Path) -> None:
     cube, labels = scene()
     labels[:, ::2] = -1
