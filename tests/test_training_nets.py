@@ -101,7 +101,7 @@ def test_a_cube_gives_wavelengths_and_classes_their_names():
         np.zeros((10, 4, 4)), dims=("band", "y", "x"), coords={"wavelength": ("band", S2 / 1000)}
     )
     net = net_of(cube)
-    assert net.bands == 10
+    assert net.n_bands == 10
     np.testing.assert_allclose(net.wavelength, S2)
     assert net.class_names == NAMES
     assert net_of(4).wavelength is None

@@ -68,8 +68,8 @@ class SegmentationNet(nn.Module):
         In the order of the logits.
     wavelength : array (band,) or None
         Nanometres.
-    bands : int
-        How many the input has.
+    n_bands : int
+        How many bands the input has.
     multiple : int
         Rows and columns are padded to a multiple of this inside, at the bottom and the right with
         the mean spectrum, and cut again.
@@ -80,7 +80,7 @@ class SegmentationNet(nn.Module):
     def __init__(self, body: Any, standardise: Standardise, recipe: dict[str, Any]) -> None:
         super().__init__()
         self.standardise, self.body, self.recipe = standardise, body, recipe
-        frozen = frozen_layers(body.encoder, recipe["frozen"], self.bands, recipe["depth"])
+        frozen = frozen_layers(body.encoder, recipe["frozen"], self.n_bands, recipe["depth"])
         self._frozen = tuple(f"encoder.{name}" for name in frozen)
         for name in self._frozen:
             body.get_submodule(name).requires_grad_(False)
@@ -104,7 +104,7 @@ class SegmentationNet(nn.Module):
         return None if known is None else np.array(known, dtype=np.float64)
 
     @property
-    def bands(self) -> int:
+    def n_bands(self) -> int:
         """How many bands the input has."""
         return int(self.recipe["bands"])
 
@@ -115,10 +115,10 @@ class SegmentationNet(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(n, band, y, x) -> logits (n, class, y, x)."""
-        if x.ndim != 4 or x.shape[1] != self.bands:
+        if x.ndim != 4 or x.shape[1] != self.n_bands:
             raise ModelError(
-                f"The input has shape {tuple(x.shape)}, and this net takes (n, {self.bands}, y, x)"
-                f"; select its {self.bands} bands, or make a net for those of the cube with "
+                f"The input has shape {tuple(x.shape)}, and this net takes (n, {self.n_bands}, y, x)"
+                f"; select its {self.n_bands} bands, or make a net for those of the cube with "
                 f"training.transfer(net, cube)."
             )
         rows, columns = x.shape[2:]
@@ -180,7 +180,7 @@ def unet(
     -------
     SegmentationNet
         Answers logits, (n, class, y, x). ``xrxai.Model(net, takes="patch", gives="map",
-        targets=net.class_names, n_bands=net.bands)`` makes it explainable.
+        targets=net.class_names, n_bands=net.n_bands)`` makes it explainable.
 
     Raises
     ------

@@ -105,7 +105,7 @@ def transfer(
 
 def _same_bands(net: SegmentationNet, n_bands: int, nm: np.ndarray | None) -> bool:
     """Whether the bands are those of the net, as far as both say."""
-    if net.bands != n_bands:
+    if net.n_bands != n_bands:
         return False
     if nm is None:
         return True  # as many, and nothing said of them
@@ -118,14 +118,14 @@ def _both(
     """Wavelengths of the net and of the new bands, or which are missing."""
     if nm is None:
         raise BandError(
-            f"The net takes {net.bands} bands and there are {n_bands} now, and without "
+            f"The net takes {net.n_bands} bands and there are {n_bands} now, and without "
             f"wavelengths nobody knows which is which; type wavelength=[...] in nanometres, one "
             f"per band."
         )
     if net.wavelength is None:
         raise BandError(
-            f"The net does not know the wavelengths of its {net.bands} bands, so they cannot be "
-            f"found among the new ones; type bands={net.bands} if these are the same, or train a "
+            f"The net does not know the wavelengths of its {net.n_bands} bands, so they cannot be "
+            f"found among the new ones; type bands={net.n_bands} if these are the same, or train a "
             f"net with training.unet(..., wavelength=[...])."
         )
     return net.wavelength, nm
