@@ -117,8 +117,8 @@ class SegmentationNet(nn.Module):
         """(n, band, y, x) -> logits (n, class, y, x)."""
         if x.ndim != 4 or x.shape[1] != self.n_bands:
             raise ModelError(
-                f"The input has shape {tuple(x.shape)}, and this net takes (n, {self.n_bands}, y, x)"
-                f"; select its {self.n_bands} bands, or make a net for those of the cube with "
+                f"The input has shape {tuple(x.shape)}, and this net takes (n, {self.n_bands}, y, "
+                f"x); select its {self.n_bands} bands, or make a net for those of the cube with "
                 f"training.transfer(net, cube)."
             )
         rows, columns = x.shape[2:]
