@@ -40,9 +40,10 @@ TITLE = """\
 
 Means over {seeds} scenes of crops (`xrxai.datasets.synthetic.crops`), with 95 % intervals of the
 mean (Student's t), paired by scene. Splits are judged with extremely randomised trees, plans with a
-net that sees one pixel at a time, on fields of another place, against the mean of three random choices
-(from eight tiles a U-Net learns where rather than what); transfer and reasons are of U-Nets. The guess
-of the plan is a map in which a fifth of the fields is wrong. Made by `python -m benchmarks.training`.
+net that sees one pixel at a time, on fields of another place, against the mean of three random
+choices (from eight tiles a U-Net learns where rather than what); transfer and reasons are of
+U-Nets. The guess of the plan is a map in which a fifth of the fields is wrong. Made by
+`python -m benchmarks.training`.
 
 """
 HEAD = ["question", "this", "against", "difference"]
