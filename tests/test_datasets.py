@@ -360,6 +360,7 @@ def test_label_errors_are_whole_fields_that_were_drawn() -> None:
     assert len(np.unique(numbers[wrong])) == round(0.2 * len(crop))
 
 
+@pytest.mark.slow
 def test_each_option_of_crops_changes_what_it_says() -> None:
     base = crops(**FIELDS)
     xr.testing.assert_identical(crops(0, **FIELDS).cube, base.cube)

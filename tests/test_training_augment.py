@@ -130,6 +130,7 @@ def test_rotation_and_scale_are_those_of_scipy(angle, scale):
     assert good.numpy()[inside].all()
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 10_000), blur=st.sampled_from([0.0, 0.4, 3.0]))
 def test_nothing_missing_is_mixed_in(seed, blur):

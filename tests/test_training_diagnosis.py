@@ -125,6 +125,7 @@ def test_each_option_of_explain_errors() -> None:
     np.testing.assert_allclose(named["attribution"], both["attribution"], atol=1e-7)
 
 
+@pytest.mark.slow
 def test_the_most_frequent_confusions_come_first() -> None:
     cube, labels = scene()
     told = labels.values.copy()
@@ -336,6 +337,7 @@ def test_maps_and_scores_of_a_diagnosis() -> None:
     assert told["errors/target"].values.tolist() == ["wheat -> rye"]
 
 
+@pytest.mark.slow
 def test_a_diagnosis_counts_where_the_model_was_not_trained() -> None:
     cube, labels = scene()
     told = diagnose(cube, labels, linear(), trained=half(cube), block=3, **GROUPS)

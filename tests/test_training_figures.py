@@ -18,6 +18,8 @@ from xrxai import training
 from xrxai.errors import OptionError, ResultError
 from xrxai.training import Classes, Tiles
 
+pytestmark = pytest.mark.slow
+
 CLASSES = Classes(["soil", "wheat", "rye", "oats"], colors={"soil": "#886644"})
 NM = [480.0, 560.0, 660.0]
 

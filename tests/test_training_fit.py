@@ -259,6 +259,7 @@ class Stopped(RuntimeError):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", [17, 24, 25, 30])
 def test_what_was_stopped_goes_on_to_the_same_bits(tmp_path: Path, moment: int) -> None:
     class Stopping(Fields):

@@ -353,6 +353,7 @@ def test_lazy_is_eager_and_tiles_without_labels_are_not_read() -> None:
     assert 64 * 16 <= store.count() <= 2 * 64 * 16  # values, and what a look at the cube costs
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_score_narrow_with_pixels_and_come_from_the_seed() -> None:
     cube, labels, _ = world(side=64)
     made = evaluate(cube, labels, says(), n_boot=200)

@@ -334,6 +334,7 @@ def test_weights_of_photographs(monkeypatch):
         net_of(6, weights="imagenet")
 
 
+@pytest.mark.slow
 def test_weights_of_another_band_count_or_encoder_are_refused(photos, tmp_path):
     five = tmp_path / "five.safetensors"
     save_file(net_of(5).body.encoder.state_dict(), five)

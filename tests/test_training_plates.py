@@ -15,6 +15,8 @@ from xrxai import training
 from xrxai.errors import ResultError
 from xrxai.training import plot_diagnosis, plot_reasons
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def world() -> tuple[xr.DataArray, xr.DataTree]:

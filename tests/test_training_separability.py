@@ -14,6 +14,8 @@ from xrxai import training
 from xrxai.errors import CubeError, LabelError, OptionError
 from xrxai.training.gaussians import bhattacharyya, each_alone
 
+pytestmark = pytest.mark.slow
+
 NAMES = ["background", "wheat", "rye", "oats"]
 
 

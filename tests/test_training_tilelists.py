@@ -51,6 +51,7 @@ def test_epochs_reach_every_part() -> None:
     assert not any(torch.equal(joined[i][0], b) for i, b in zip((0, 4), before, strict=True))
 
 
+@pytest.mark.slow
 def test_a_net_is_trained_on_them() -> None:
     net = torch.nn.Conv2d(3, 2, 1)
     made = training.fit(net, training.TileList([part(0), part(1)]), epochs=2, progress=False)
