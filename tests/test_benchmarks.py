@@ -412,11 +412,12 @@ def test_what_training_brings_is_measured(tmp_path, capsys, monkeypatch):
         monkeypatch.setattr(training, name, value)
     page, kept = tmp_path / "page.md", tmp_path / "kept.json"
     options = ["--seeds", "1", "--out", str(page), "--keep", str(kept)]
-    assert training.main(options) == 0
+    # A net of four steps errs everywhere, and reasons are of one that has learned.
+    assert training.main([*options, "--only", "split", "plan", "transfer", "doubt"]) == 0
     rows = [line for line in page.read_text().splitlines() if line.startswith("| ")]
-    assert len(rows) == 2 + 6  # head, rule, and two lines of the plan
+    assert len(rows) == 2 + 5  # head, rule, and two lines of the plan
     told = json.loads(kept.read_text())
-    assert set(told) == set(training.EXPERIMENTS)
+    assert set(told) == {"split", "plan", "transfer", "doubt"}
     assert told["transfer"][0]["share"] == pytest.approx(1 / 16)
     assert 0 < told["plan"][0]["plan"] < 1
     # What was kept is not asked for again.
