@@ -136,6 +136,7 @@ def _without_factory(why: xr.Dataset) -> str:
     return json.dumps({k: v for k, v in options.items() if k != "factory"})
 
 
+@pytest.mark.slow
 def test_options_of_the_model_reach_it(work, capsys):
     code = main(
         ["explain", "cube.nc", "--model", "cli_nets:chips", "--takes", "patch", "--targets",
@@ -155,6 +156,7 @@ def test_options_of_the_model_reach_it(work, capsys):
     assert _without_factory(why) == _without_factory(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["export", "script"])
 def test_a_program_is_a_model(work, capsys, kind):
     net = worlds.SpectrumNet()
@@ -562,6 +564,7 @@ def test_stopped_where_nothing_is_kept(work, capsys, monkeypatch):
         )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_no_torch_where_no_model_runs(work):
     assert main([*EXPLAIN, "-o", "why.nc", "--quiet"]) == 0
     plot = ["plot", "why.nc", "-o", "a.png", "--kind", "bars", "--target", "K"]

@@ -42,6 +42,7 @@ def test_input_x_gradient_twin(patch):
     np.testing.assert_allclose(fast, hide(x * oracles.gradient(f, x), cube), atol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("b", [0.0, 0.3])
 def test_integrated_gradients_twin(patch, b):
     cube, model = patch

@@ -173,6 +173,7 @@ def test_a_stretched_map_has_no_tiles():
     assert cube.isel(y=slice(88), x=slice(88)).xai.saliency(net).attrs["halo_exact"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["saliency", "integrated_gradients"])
 def test_too_small_a_halo_shows(method, whole):
     one = whole("plain", method, "frozen_argmax")

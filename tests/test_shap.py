@@ -54,6 +54,7 @@ def the_shap_package():
     return shap
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("b", [0.0, 0.3])
 def test_exact_shapley_values_of_bands(patch, b):
     cube, model = patch
@@ -71,6 +72,7 @@ def test_exact_shapley_values_of_bands(patch, b):
     assert found.model_evaluations == 2**n
 
 
+@pytest.mark.slow
 def test_exact_shapley_values_of_segments_and_of_eight_players(patch):
     cube, model = patch
     found = cube.xai.kernel_shap_spatial(model, segments="patch", patch=2, n_samples=64)
@@ -114,6 +116,7 @@ def test_drawn_coalitions_equal_the_normal_equations(patch):
     assert found.model_evaluations == len({tuple(some) for some in half + rest}) + 2
 
 
+@pytest.mark.slow
 def test_drawn_values_tend_to_the_exact_ones_and_know_how_far_they_are():
     cube = worlds.cube(y=1, x=1, invalid=False)
     model = xrxai.Model(steep(), takes="spectrum", targets=worlds.TARGETS)

@@ -506,6 +506,7 @@ def mounted(folder: Path, size: str) -> Any:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.slow
 def test_full_disk(tmp_path: Path, monkeypatch: Any) -> None:
     from zarr.storage import _local
 
