@@ -10,6 +10,7 @@ from xrxai.errors import ModelError, OptionError, at_least
 from xrxai.labelled import bands as band_groups
 from xrxai.labelled import statistics
 from xrxai.model import Model
+from xrxai.prediction import predict
 from xrxai.training.margins import winner_of
 from xrxai.training.places import scene, trained_mask
 
@@ -133,8 +134,6 @@ def explanation_shift(
 
 
 def _chosen(cube: xr.DataArray, model: Model, progress: bool) -> np.ndarray:
-    from xrxai.prediction import predict
-
     place = scene(cube)
     made = predict(cube, model, classes=True, progress=progress)["class_map"]
     numbers: np.ndarray = made.transpose(place.y, place.x).values
