@@ -130,7 +130,7 @@ def _centred(x: torch.Tensor) -> torch.Tensor:
 def main(arguments: list[str] | None = None) -> int:
     """Print the table, and put it into the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.adaptive", description=__doc__)
-    parser.add_argument("--short", action="store_true", help="tiny: does it run at all?")
+    parser.add_argument("--short", "--tiny", action="store_true", help="tiny: does it run at all?")
     parser.add_argument("--out", type=Path, default=Path("docs/performance.md"))
     given = parser.parse_args(arguments)
     table, accuracy = rows(given.short)

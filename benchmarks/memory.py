@@ -129,7 +129,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
     parser.add_argument("--bands", type=int, default=150)
     parser.add_argument("--side", type=int, default=224, help="rows and columns")
-    parser.add_argument("--short", action="store_true", help="few steps: does it run at all?")
+    parser.add_argument(
+        "--short", "--tiny", action="store_true", help="few steps: does it run at all?"
+    )
     parser.add_argument("--out", type=Path, default=Path("docs/performance.md"))
     parser.add_argument("--case", help="measure one case in this process, print MiB")
     parser.add_argument("--batch", type=int, default=1, help="of that case")

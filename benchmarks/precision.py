@@ -196,7 +196,9 @@ def rows(short: bool) -> list[list[str]]:
 def main(arguments: list[str] | None = None) -> int:
     """Print the table, and put it into the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.precision", description=__doc__)
-    parser.add_argument("--short", action="store_true", help="few seeds: does it run at all?")
+    parser.add_argument(
+        "--short", "--tiny", action="store_true", help="few seeds: does it run at all?"
+    )
     parser.add_argument("--out", type=Path, default=Path("docs/performance.md"))
     given = parser.parse_args(arguments)
     warnings.simplefilter("ignore")

@@ -39,9 +39,10 @@ class Work:
     @property
     def gradient(self) -> bool:
         """Whether it needs gradients."""
-        return self.method in ("saliency", "integrated_gradients", "hyper_noise_tunnel")
+        return self.method in GRADIENTS
 
 
+GRADIENTS = ("saliency", "integrated_gradients", "smoothgrad", "hyper_noise_tunnel")
 CORES = os.cpu_count() or 1
 BOTH = ("captum", "meteors")
 WORK = {
@@ -60,6 +61,7 @@ WORK = {
     "A_integrated_gradients_50": Work(
         "A", "integrated_gradients", ("captum", "captum-default", "meteors"), 50, long=True
     ),
+    "A_smoothgrad": Work("A", "smoothgrad", ("captum", "saliency"), 10),
     "A_hyper_noise_tunnel": Work("A", "hyper_noise_tunnel", ("meteors",), 50),
     "B_lime_spatial": Work("B", "lime_spatial", BOTH, 100),
     "B_lime_spectral": Work("B", "lime_spectral", BOTH, 100, groups=13),
@@ -70,6 +72,8 @@ WORK = {
         "B", "kernel_shap_spectral", ("captum", "shap"), 100, groups=13
     ),
     "B_integrated_gradients": Work("B", "integrated_gradients", BOTH, 10),
+    "B_smoothgrad": Work("B", "smoothgrad", ("captum", "saliency"), 10),
+    "B_hyper_noise_tunnel": Work("B", "hyper_noise_tunnel", ("meteors",), 50),
     "C_lime_spectral": Work("C", "lime_spectral", ("captum", "captum-default"), 100),
     # As torch comes: a thread for each core, which wait for one another in small networks.
     "C_lime_spectral_threads": Work(

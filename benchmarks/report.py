@@ -35,8 +35,9 @@ SPEED = """\
 
 *Over the floor* is processor time over that of the counted evaluations; *over xrxai* is how many
 times longer the same question takes. "Best batch": the one that suits captum best, images one by
-one as it does by itself, spectra 100 at a time, 4 steps of integrated gradients; meteors gets 10
-samples at a time. "As it is": where its default is another, one spectrum or all steps at once.
+one as it does by itself, spectra 100 at a time, 4 steps of integrated gradients or noisy copies;
+meteors gets 10 samples at a time. "As it is": where its default is another, one spectrum or all
+steps at once.
 {meteors}"""
 GROWTH = """\
 ## Growth

@@ -21,21 +21,21 @@ def test_benchmarks_run_and_write_the_page(tmp_path, capsys):
 
     where = ["--json", str(tmp_path / "b.json"), "--out", str(tmp_path / "performance.md")]
     assert benchmarks.main(["--tiny", "--only", "C_lime_spectral", "growth", *where]) == 0
-    assert benchmarks.main(["--tiny", "--only", "A_saliency", "start", *where]) == 0
+    assert benchmarks.main(["--tiny", "--only", "A_saliency", "start", "patches", *where]) == 0
     found = json.loads((tmp_path / "b.json").read_text())
     assert set(found["speed"]) == {"C_lime_spectral", "A_saliency"}  # what was there is kept
     assert set(found["dates"]) == {"C_lime_spectral", "A_saliency", "growth", "start"}
     assert not found["start"]["import"]["torch"]
     text = (tmp_path / "performance.md").read_text()
     titles = re.findall(r"^## (.*)$", text, re.MULTILINE)
-    assert titles == ["Speed", "Growth", "Import and first call"]
+    assert titles == ["Speed", "Growth", "Import and first call", "Patch embeddings"]
     assert "| captum, best batch | 4 |" in text  # one target after the other
     assert "1 of 4 targets" in text  # and the rest is scaled
     assert (tmp_path / report.FIGURE).stat().st_size < 60_000
     assert "`import xrxai` (torch is not loaded)" in capsys.readouterr().out
     again = tmp_path / "again.md"
     assert report.main(["--json", str(tmp_path / "b.json"), "--out", str(again)]) == 0
-    assert again.read_text() == text
+    assert again.read_text() == text.partition("\n<!-- patches: begin -->")[0]
 
 
 @pytest.mark.parametrize("who", ["captum", "saliency", "shap"])
@@ -65,12 +65,15 @@ def test_peers_answer_every_workload_they_are_asked_for(who, capsys):
         ("A_occlusion", 9, 0),
         ("A_saliency", 0, 1),
         ("A_integrated_gradients", 2, 3),
+        ("A_smoothgrad", 1, 3),
         ("A_hyper_noise_tunnel", 1, 3),
         ("B_lime_spatial", 62, 0),
         ("B_lime_spectral", 2**4 + 2, 0),
         ("B_occlusion_spatial", 26, 0),
         ("B_kernel_shap_spectral", 16, 0),
         ("B_integrated_gradients", 2, 3),
+        ("B_smoothgrad", 1, 3),
+        ("B_hyper_noise_tunnel", 1, 3),
         ("C_lime_spectral", 12 * (2**4 + 2), 0),
     ],
 )

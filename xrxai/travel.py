@@ -67,7 +67,7 @@ class Reference:
     def _prints(self) -> tuple[str, str]:
         if self._parcel is not None:
             return self._parcel.weights_hash, self._parcel.state
-        digests = Digests()
+        digests = Digests(remember=True)
         model = self.model
         weights = fingerprint(model.forward, _networks(model), digests)
         return weights, _state(model, digests)

@@ -22,6 +22,8 @@ def prepare(work: Work, asked: Problem, how: str) -> Plan:
     if how != "default":
         options.update(_batch(work, asked))
     explainer: Any = getattr(attr, kind)(asked.scores)
+    if work.method == "smoothgrad":
+        explainer = attr.NoiseTunnel(explainer)
     inputs = [asked.sample]
     if asked.takes == "spectrum":
         table = torch.as_tensor(asked.cube).flatten(1).T
@@ -46,6 +48,9 @@ def options_of(work: Work, asked: Problem) -> tuple[dict[str, Any], str]:
         return {"feature_mask": torch.as_tensor(mask), "n_samples": work.n}, kind
     if work.method == "saliency":
         return {"abs": False}, "Saliency"
+    if work.method == "smoothgrad":
+        spread = 0.15 * float(asked.cube.max() - asked.cube.min())
+        return {"abs": False, "nt_samples": work.n, "stdevs": spread}, "Saliency"
     if work.method == "integrated_gradients":
         return {"n_steps": work.n}, "IntegratedGradients"
     window, stride = work.window, work.stride
@@ -60,5 +65,7 @@ def options_of(work: Work, asked: Problem) -> tuple[dict[str, Any], str]:
 def _batch(work: Work, asked: Problem) -> dict[str, int]:
     if work.method == "integrated_gradients":
         return {"internal_batch_size": 4}
+    if work.method == "smoothgrad":
+        return {"nt_samples_batch_size": 4}
     # Images are best left one by one, as it does by itself: ten at a time took a quarter longer.
     return {"perturbations_per_eval": work.n} if asked.takes == "spectrum" else {}

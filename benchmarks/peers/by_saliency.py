@@ -26,6 +26,10 @@ def prepare(work: Work, asked: Problem, how: str) -> Plan:
     def one(k: int) -> None:
         if work.method == "saliency":
             pair.GradientSaliency().GetMask(asked.cube, gradients, k)
+        elif work.method == "smoothgrad":
+            pair.GradientSaliency().GetSmoothedMask(
+                asked.cube, gradients, k, nsamples=work.n, magnitude=False
+            )
         else:
             pair.IntegratedGradients().GetMask(
                 asked.cube, gradients, k, x_steps=work.n, batch_size=4

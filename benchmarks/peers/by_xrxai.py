@@ -42,7 +42,7 @@ def options_of(work: Work, asked: Problem) -> dict[str, Any]:
             options["bands"] = asked.band_group + 1
     elif work.method == "integrated_gradients":
         options["n_steps"] = work.n
-    elif work.method == "hyper_noise_tunnel":
+    elif work.method in ("smoothgrad", "hyper_noise_tunnel"):
         options["n_samples"] = work.n
     elif work.window:
         one = len(work.window) == 1
