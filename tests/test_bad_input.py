@@ -1013,7 +1013,22 @@ REFUSED: list[Case] = [
         "surrogate_word",
         lambda: xrxai.lime_spectral(cube(), patch(), surrogate="tree"),
         OptionError,
-        "surrogate='tree' is not known; choose one of 'ridge', 'lasso'.",
+        "surrogate='tree' is not known; choose one of 'ridge', 'lasso', 'kriging'.",
+    ),
+    (
+        "kriging_alpha",
+        lambda: xrxai.lime_spectral(cube(), patch(), surrogate="kriging", alpha=0.1),
+        OptionError,
+        "alpha=0.1 is a penalty, and kriging has none; leave it out, or type surrogate='ridge'.",
+    ),
+    (
+        "kriging_few",
+        lambda: xrxai.lime_spatial(
+            cube(), patch(), segments="patch", patch=1, n_samples=5, surrogate="kriging"
+        ),
+        OptionError,
+        "6 patterns of 30 segments leave nothing to tell what they do together; type n_samples=32 "
+        "or more, or surrogate='ridge'.",
     ),
     (
         "alpha_negative",

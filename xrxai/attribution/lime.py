@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from xrxai import designs, patterns, rounds, tensors
-from xrxai.errors import at_least, choice, note, positive
+from xrxai.errors import OptionError, at_least, choice, note, positive
 from xrxai.labelled import areas, parts
 from xrxai.labelled import bands as band_groups
 from xrxai.labelled import baseline as baselines
@@ -24,14 +24,15 @@ if TYPE_CHECKING:
     from xrxai.model import Model
     from xrxai.tensors.score import Score
 
-Surrogate = Literal["ridge", "lasso"]
+Surrogate = Literal["ridge", "lasso", "kriging"]
 
 _N_RESAMPLES = 200
-_DEFAULT_ALPHA = {"ridge": 1e-6, "lasso": 0.01}
+_DEFAULT_ALPHA = {"ridge": 1e-6, "lasso": 0.01, "kriging": 0.0}
 _PAPERS = (
     "Ribeiro et al. 2016, arXiv:1602.04938",
     "MacKinnon & White 1985, doi:10.1016/0304-4076(85)90158-7",
     "Plackett & Burman 1946, doi:10.1093/biomet/33.4.305",
+    "Cressie 1993, doi:10.1002/9781119115151",
 )
 
 
@@ -108,13 +109,16 @@ def lime_spectral(
     covariance : Dataset, optional
         Of `xrxai.spectral_covariance`, and needed for a lazy cube. Default: of all valid pixels
         of the cube. When it is given, `off_manifold` is told for marginal removal, too.
-    surrogate : {"ridge", "lasso"}, default: "ridge"
+    surrogate : {"ridge", "lasso", "kriging"}, default: "ridge"
         Ridge has exact solutions and errors; lasso sets weak groups to exactly zero, with
-        bootstrap intervals that do not account for its selection.
+        bootstrap intervals that do not account for its selection. Kriging gives what ridge
+        tends to with more patterns, from fewer: it interpolates between the patterns what two,
+        three and more groups do together, and fits the line to all ``2**n`` patterns then [6]_.
+        The smoother the model, the more it saves: see Notes.
     alpha : float, optional
         Penalty, on answers scaled to unit spread, so that it means the same for scores of 0..1
         and of 1e5. Larger shrinks coefficients to zero. Default: 1e-6 for ridge (numerically
-        none), 0.01 for lasso.
+        none), 0.01 for lasso. Kriging has none.
     kernel_width : float, optional
         Patterns count with ``exp(-d**2 / (2 width**2))``, d = 1 - sqrt(share of groups kept).
         Default 0.25; smaller looks closer to the cube; None weighs all alike.
@@ -173,6 +177,12 @@ def lime_spectral(
     `fidelity_heldout`, of patterns, or pairs, that the fit has not seen. An interval at which
     ``n_samples="auto"`` stopped is a little too narrow, as all that stop when they look good.
 
+    Kriging takes the score for a line in the pattern and a random field on the corners of a
+    cube, whose covariance is a product over the groups [7]_: sets of k groups together have a
+    variance of ``2**k / k!`` before any answer is known. Its interval is that of the posterior,
+    with the scale estimated from the answers: it tells how far that field is to be believed,
+    and is wide for models smoother than it. Its fidelities are those of ridge.
+
     References
     ----------
     .. [1] M. T. Ribeiro, S. Singh, C. Guestrin (2016). "Why should I trust you?"
@@ -186,6 +196,10 @@ def lime_spectral(
        https://doi.org/10.1093/biomet/33.4.305
     .. [5] R. M. Bell, D. F. McCaffrey (2002). Bias reduction in standard errors for linear
        regression with multi-stage samples. Survey Methodology 28(2), 169-181.
+    .. [6] N. A. C. Cressie (1993). Statistics for spatial data, section 3.4, universal kriging.
+       https://doi.org/10.1002/9781119115151
+    .. [7] R. I. Kondor, J. Lafferty (2002). Diffusion kernels on graphs and other discrete
+       input spaces. Proc. 19th International Conference on Machine Learning, 315-322.
     """
     case = settle(cube, model, _lime_spectral, target=target, mask=mask, region=region, per=per)
     groups = parts.of_bands(case.place, bands, overlap, ungrouped)
@@ -271,12 +285,13 @@ def lime_spatial(
         With ``n_samples="auto"``: where to stop trying. Default: 4000.
     baseline : optional
         What stands for absence: see `xrxai.baseline`. Default: zero.
-    surrogate : {"ridge", "lasso"}, default: "ridge"
+    surrogate : {"ridge", "lasso", "kriging"}, default: "ridge"
         Ridge has exact solutions and errors; lasso sets weak segments to exactly zero, with
-        bootstrap intervals that do not account for its selection.
+        bootstrap intervals that do not account for its selection. Kriging gives what ridge
+        tends to with more patterns, from fewer; see `lime_spectral`.
     alpha : float, optional
         Penalty, on answers scaled to unit spread. Larger shrinks coefficients to zero.
-        Default: 1e-6 for ridge (numerically none), 0.01 for lasso.
+        Default: 1e-6 for ridge (numerically none), 0.01 for lasso. Kriging has none.
     kernel_width : float, optional
         Patterns count with ``exp(-d**2 / (2 width**2))``, d = 1 - sqrt(share of segments kept).
         Default 0.25; smaller looks closer to the cube; None weighs all alike.
@@ -360,14 +375,24 @@ def _fit(
     at_least(seed, 0, "seed")
     choice(surrogate, _DEFAULT_ALPHA, "surrogate")
     default = _DEFAULT_ALPHA[surrogate]
+    if surrogate == "kriging" and alpha is not None:
+        raise OptionError(
+            f"alpha={alpha!r} is a penalty, and kriging has none; leave it out, or type "
+            "surrogate='ridge'."
+        )
     alpha = default if alpha is None else positive(alpha, "alpha", default, zero=True)
     if kernel_width is not None:
         positive(kernel_width, "kernel_width", 0.25)
     count, most = switched.count, asked.sizes[-1]
     sizes = sorted({designs.settle(design, n, count) for n in asked.sizes})
     drawn = designs.draw(design, sizes, count, seed)
+    name = "n_samples" if asked.tolerance is None else "max_samples"
+    if surrogate == "kriging" and sizes[0] < count + 2 and drawn[0].left > 0:
+        raise OptionError(
+            f"{sizes[0]} patterns of {count} {switched.dim}s leave nothing to tell what they do "
+            f"together; type {name}={count + 2 + count % 2} or more, or surrogate='ridge'."
+        )
     if most < 3 * count and drawn[-1].left > 0:
-        name = "n_samples" if asked.tolerance is None else "max_samples"
         note(
             f"{most} samples for {count} {switched.dim}s: the surrogate will fit noise. "
             f"Type {name}={3 * count} or more, and trust fidelity_heldout, not fidelity.",
@@ -470,7 +495,7 @@ def _lime(
     def make(i: Tensor, y: Tensor, _: Tensor, r: int) -> tuple[Tensor, ...]:
         repeats = None if resamples is None else resamples[r]
         *each, r2, heldout = tensors.surrogate.fit(
-            y, drawn[r], weights[r], surrogate, alpha, repeats
+            y, drawn[r], weights[r], surrogate, alpha, repeats, kernel_width
         )
         return *(v.masked_fill(~there[i], np.nan) for v in each), r2, heldout
 

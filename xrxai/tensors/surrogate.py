@@ -10,6 +10,7 @@ from scipy import special  # not stats, whose import takes a quarter of a second
 from torch import Tensor
 
 from xrxai.designs import Drawn
+from xrxai.tensors import kriging
 from xrxai.tensors.run import batches
 from xrxai.tensors.score import in_a_row
 
@@ -39,8 +40,12 @@ def fit(
     surrogate: str,
     alpha: float,
     resamples: np.ndarray | None,
+    width: float | None = None,
 ) -> Fit:
-    """Fit scores y (n, m, target) on patterns (m, g), in float64, some samples at a time."""
+    """Fit scores y (n, m, target) on patterns (m, g), in float64, some samples at a time.
+
+    `weight` (m,) are those of the patterns, made with `width`, which kriging gives to all.
+    """
 
     def exact(array: np.ndarray) -> Tensor:
         return torch.as_tensor(array, dtype=torch.float64, device=y.device)
@@ -48,7 +53,10 @@ def fit(
     design, share = exact(drawn.on), exact(weight)
     rows = 2 if drawn.paired else 1
     if resamples is None:
-        return ridge(design, share, y, alpha, rows, drawn.left)
+        line = ridge(design, share, y, alpha, rows, drawn.left)
+        if surrogate == "kriging":
+            return Fit(*kriging.fit(y, drawn.on, width, drawn.left), line.r2, line.heldout)
+        return line
     repeats = exact(np.repeat(resamples, rows, axis=1))
     wide = max(drawn.on.shape[0], len(repeats) * drawn.on.shape[1])
     parts = [
