@@ -18,19 +18,13 @@ from xrxai.accessor import CubeAccessor
 
 METHODS = xrxai.methods()
 KINDS = ["patch", "map", "spectrum"]
+# Where a test of patches and spectra says what it says of maps, these are left to the slow ones.
 CASES = [
-    pytest.param(name, kind, id=f"{name}-{kind}")
+    pytest.param(name, kind, id=f"{name}-{kind}", marks=[pytest.mark.slow] if kind == "map" else [])
     for name in METHODS
     for kind in KINDS
     if not (kind == "spectrum" and name in worlds.SPATIAL)
     and not (kind != "spectrum" and name in worlds.EXCHANGING | worlds.TREES)
-]
-# What hangs on the kind of input, one kind of it each time.
-FEW = [
-    pytest.param(
-        *case.values, id=case.id, marks=[pytest.mark.slow] if case.values[1] == "map" else []
-    )
-    for case in CASES
 ]
 LAZY_CASES = [case for case in CASES if case.values[0] not in worlds.EXCHANGING]
 
@@ -190,7 +184,7 @@ def test_one_evaluation_of_a_block_feeds_every_variable(name, kind):
 @pytest.mark.parametrize(
     "scheduler", ["threads", pytest.param("synchronous", marks=pytest.mark.slow)]
 )
-@pytest.mark.parametrize(("name", "kind"), FEW)
+@pytest.mark.parametrize(("name", "kind"), CASES)
 def test_batch_and_scheduler_do_not_matter(name, kind, scheduler):
     cube = worlds.cube(lead={"time": 2})
     model = worlds.model(kind, method=name)
@@ -284,7 +278,7 @@ def test_cube_and_model_are_given_back_as_found(name, kind, fails):
     xr.testing.assert_identical(cube, values)
 
 
-@pytest.mark.parametrize(("name", "kind"), FEW)
+@pytest.mark.parametrize(("name", "kind"), CASES)
 def test_garbage_without_validity_changes_nothing_bit_for_bit(name, kind):
     """Must-show line 7: invalid pixels (NaN, fill value, mask) and bad bands."""
     rng = np.random.default_rng(1)
@@ -330,7 +324,7 @@ def test_a_sample_without_data_is_never_sent(name):
     assert found.attribution.isel(time=[0, 2]).notnull().any()
 
 
-@pytest.mark.parametrize(("name", "kind"), FEW)
+@pytest.mark.parametrize(("name", "kind"), CASES)
 def test_netcdf_and_zarr_give_back_what_was_written(name, kind, tmp_path):
     pytest.importorskip("rioxarray")
     cube = worlds.cube(lead={"time": 2}).rio.write_crs("EPSG:32633")
