@@ -28,7 +28,7 @@ from torch import nn
 
 import xrxai
 from tests.conftest import raises_exactly
-from xrxai import pieces, travel
+from xrxai import fingerprint, pieces, travel
 from xrxai.errors import ModelError, OptionError
 from xrxai.fingerprint import Digests
 
@@ -204,6 +204,25 @@ def test_changed_weights_are_another_model(folder: Path) -> None:
     assert files(folder).count(".tensors") == 2
     net.count = torch.tensor(4)  # not in state_dict, and decides the answer
     assert travel.reference(spectra(net)).weights_hash != new.weights_hash
+
+
+def test_weights_that_stay_are_hashed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = Tied()
+    model = spectra(net)
+    first = travel.reference(model)._prints
+    hashed = []
+    whole = fingerprint.hashlib.blake2b
+
+    def counted(data: bytes = b"", **options: Any) -> Any:
+        hashed.append(data)
+        return whole(data, **options)
+
+    monkeypatch.setattr(fingerprint.hashlib, "blake2b", counted)
+    assert travel.Reference(model)._prints == first
+    assert not [data for data in hashed if data], "no tensor was digested anew"
+    net.one.weight.data += 1
+    assert travel.Reference(model)._prints != first
+    assert len([data for data in hashed if data]) == 1
 
 
 def test_weights_that_change_between_asking_and_sending_are_told() -> None:
