@@ -136,6 +136,38 @@ def _without_factory(why: xr.Dataset) -> str:
     return json.dumps({k: v for k, v in options.items() if k != "factory"})
 
 
+def test_predict_writes_what_the_model_says(work, capsys):
+    asked = ["predict", "cube.nc", "--model", "cli_nets:chips", "--takes", "patch"]
+    asked += ["--gives", "map", "--targets", "a,b,c", "--quiet"]
+    (work / "cli_nets.py").write_text(NETS.replace("worlds.PatchNet()", "worlds.MapNet()"))
+    sys.modules.pop("cli_nets", None)
+    assert main([*asked, "-o", "said.zarr"]) == 0
+    assert capsys.readouterr().out == "said.zarr\n"
+    segmenter = xrxai.Model(worlds.MapNet(), takes="patch", gives="map", targets=["a", "b", "c"])
+    expected = xrxai.open_cube("cube.nc").xai.predict(segmenter)
+    found = xrxai.open_explanation("said.zarr")
+    np.testing.assert_array_equal(found.class_map, expected.class_map)
+    np.testing.assert_allclose(found.prediction, expected.prediction, rtol=1e-5, atol=1e-6)
+    assert main(["info", "said.zarr"]) == 0
+    assert "predict" in capsys.readouterr().out
+    assert main(["plot", "said.zarr", "--kind", "classes", "-o", "classes.png"]) == 0
+    assert (work / "classes.png").stat().st_size > 5000
+    capsys.readouterr()
+    assert main([*asked, "-o", "said.tif"]) == 2
+    assert "type -o said.cog for a folder of GeoTIFFs, or --variables class_map for one" in (
+        capsys.readouterr().err
+    )
+    assert main([*asked, "-o", "said.tif", "--variables", "class_map"]) == 0
+    assert main([*asked, "-o", "said.cog"]) == 0
+    assert [p.name for p in (work / "said.cog").iterdir()] == ["class_map.tif"]
+    capsys.readouterr()
+    plan = ["plan", *asked[1:-1], "--method", "predict", "--no-measure"]
+    assert main(plan) == 0
+    assert capsys.readouterr().out.startswith("predict: 1 pieces\n")
+    assert main([*asked, "-o", "x.nc", "--set", "n_steps=3"]) == 2
+    assert "predict has no option 'n_steps'; choose one of classes" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_options_of_the_model_reach_it(work, capsys):
     code = main(
@@ -650,7 +682,7 @@ MAGIC = {"pdf": b"%PDF", "png": b"\x89PNG", "svg": b"<?xml"}
     ("kind", "suffix"),
     [
         pytest.param(kind, suffix, marks=[pytest.mark.slow] if kind in NEWER else [])
-        for kind, suffix in zip(commands.KINDS, ["pdf", "png", "svg"] * 3, strict=True)
+        for kind, suffix in zip(commands.KINDS[:-2], ["pdf", "png", "svg"] * 3, strict=True)
     ],
 )
 def test_plot_draws(work, capsys, kind, suffix):
@@ -666,6 +698,15 @@ def test_plot_draws(work, capsys, kind, suffix):
     written = (work / name).read_bytes()
     assert written.startswith(MAGIC[suffix])
     assert len(written) > 4000
+
+
+@pytest.mark.slow
+def test_many_samples_are_a_beeswarm(work, capsys):
+    cube = worlds.cube(y=3, x=4, lead={"time": 5}, dtype="float32")
+    cube.to_dataset(name="reflectance").to_netcdf(work / "cube.nc")
+    assert main([*EXPLAIN, "-o", "why.nc", "--target", "pH", "--quiet"]) == 0
+    assert main(["plot", "why.nc", "-o", "swarm.png", "--kind", "beeswarm"]) == 0
+    assert (work / "swarm.png").stat().st_size > 5000
 
 
 def test_geotiffs_are_a_folder_or_one_map(work, capsys):

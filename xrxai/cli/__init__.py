@@ -1,4 +1,4 @@
-"""The command line: ``xrxai explain``, ``plan``, ``info``, ``plot``, ``explore``, ``methods``."""
+"""The command line: ``xrxai explain``, ``predict``, ``plan``, ``info``, ``plot``, ``explore``..."""
 
 from __future__ import annotations
 

@@ -19,7 +19,9 @@ from xrxai.errors import OptionError, ResultError, choice
 
 KINDS = (
     "overview", "spatial", "spectral", "bars", "bands", "overlay", "top", "targets", "rgb",
+    "classes", "beeswarm",
 )  # fmt: skip
+_OURS = ("attribution", "prediction")  # one of them is in every result
 _RESULTS = (".zarr", ".nc", ".tif", ".tiff", ".cog")
 
 
@@ -44,9 +46,23 @@ def explain(args: Namespace) -> None:
         elif suffix == ".zarr":
             why.xai.to_zarr(out, **how, progress=not args.quiet)
         else:
-            how |= {"variables": values.names(args.variables), "progress": not args.quiet}
+            how |= {"variables": _variables(args, why), "progress": not args.quiet}
             why.xai.to_geotiff(out, **how)
     print(args.output)
+
+
+def predict(args: Namespace) -> None:
+    """Let a model answer, and write what it says."""
+    explain(args)
+
+
+def _variables(args: Namespace, made: xr.Dataset) -> list[str]:
+    """Which ones become GeoTIFF."""
+    asked = values.names(args.variables)
+    if asked is None:
+        usual = ("attribution", "class_map", "prediction")
+        asked = [next(name for name in usual if name in made)]
+    return asked
 
 
 def _suffix(output: str) -> str:
@@ -61,12 +77,14 @@ def _suffix(output: str) -> str:
 
 def _refuse(args: Namespace, out: str, suffix: str, lazy: bool, targets: list[int]) -> None:
     """Refuse before the model has run for hours what could not be written afterwards."""
-    several = len(targets) > 1 or len(values.names(args.variables) or ()) > 1
+    asked = values.names(args.variables) or ["attribution"]
+    several = len(asked) > 1 or (len(targets) > 1 and asked != ["class_map"])
     if suffix in (".tif", ".tiff") and several:
         folder = Path(args.output).with_suffix(".cog")
+        one = "--variables class_map" if args.command == "predict" else "--target NAME"
         raise OptionError(
             f"-o {args.output} holds one map of one target, and there are more; type -o {folder} "
-            f"for a folder of GeoTIFFs, or --target NAME for one."
+            f"for a folder of GeoTIFFs, or {one} for one."
         )
     goes_on = suffix == ".zarr" and lazy
     if not goes_on and suffix != ".cog" and os.path.exists(out) and not args.overwrite:
@@ -134,12 +152,12 @@ def info(args: Namespace) -> None:
 
 def _is_explanation(path: Path) -> bool:
     if path.is_dir():
-        return path.suffix.lower() == ".zarr" and (path / "attribution").is_dir()
+        return path.suffix.lower() == ".zarr" and any((path / name).is_dir() for name in _OURS)
     if path.suffix.lower() not in (".nc", ".nc4", ".cdf") or not path.exists():
         return False
     try:
         with xr.open_dataset(path) as ds:
-            return "attribution" in ds.data_vars
+            return any(name in ds.data_vars for name in _OURS)
     except (OSError, ValueError):
         return False  # the reader of cubes says what is wrong with it
 

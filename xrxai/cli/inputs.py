@@ -36,16 +36,12 @@ _ROWS, _COLUMNS = ("y", "lat", "latitude"), ("x", "lon", "longitude")
 def method(args: Namespace) -> tuple[Callable[..., Any], dict[str, Any]]:
     """Method that is asked for, and what it is asked with."""
     known = xrxai.methods()
-    if args.method not in known:
+    plain = args.method == "predict" and args.command != "explain"
+    if args.method not in known and not plain:
         raise OptionError(f"--method {args.method} is not known; choose one of {', '.join(known)}.")
     function = getattr(xrxai, args.method)
-    asked = values.given(
-        args.set,
-        function,
-        flag="--set",
-        elsewhere=METHOD_ELSEWHERE,
-        see=f"xrxai methods {args.method}",
-    )
+    see = "the documentation of xrxai.predict" if plain else f"xrxai methods {args.method}"
+    asked = values.given(args.set, function, flag="--set", elsewhere=METHOD_ELSEWHERE, see=see)
     if args.method == "captum":
         try:
             asked["method"] = named(str(asked["method"]))

@@ -47,19 +47,12 @@ def build() -> argparse.ArgumentParser:
 
     explain = command("explain", "Explain a cube and write the explanation.", epilog=_EXAMPLE)
     _run(explain)
-    explain.add_argument(
-        "-o", "--output", required=True, metavar="PATH",
-        help=".zarr (a run in pieces goes on where it stopped), .nc, .tif (one map), or .cog (a "
-        "folder of GeoTIFFs)",
-    )  # fmt: skip
-    explain.add_argument(
-        "--variables",
-        default="attribution",
-        metavar="A,B",
-        help="for GeoTIFF; default: attribution",
-    )
-    explain.add_argument("--overwrite", action="store_true", help="replace what is at PATH")
-    explain.add_argument("--quiet", action="store_true", help="no plan and no progress bar")
+    _output(explain, "attribution")
+
+    predict = command("predict", "Let the model answer for a cube, and write what it says.")
+    _run(predict, method=False)
+    predict.set_defaults(method="predict", target=None)
+    _output(predict, "class_map where there is one, else prediction")
 
     plan = command("plan", "Tell what an explanation would cost; measure one piece of it.")
     _run(plan)
@@ -107,7 +100,19 @@ def build() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(parser: argparse.ArgumentParser) -> None:
+def _output(parser: argparse.ArgumentParser, variables: str) -> None:
+    """Add where the result goes."""
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="PATH",
+        help=".zarr (a run in pieces goes on where it stopped), .nc, .tif (one map), or .cog (a "
+        "folder of GeoTIFFs)",
+    )  # fmt: skip
+    parser.add_argument("--variables", metavar="A,B", help=f"for GeoTIFF; default: {variables}")
+    parser.add_argument("--overwrite", action="store_true", help="replace what is at PATH")
+    parser.add_argument("--quiet", action="store_true", help="no plan and no progress bar")
+
+
+def _run(parser: argparse.ArgumentParser, method: bool = True) -> None:
     """Add what a run is asked with: cube, model, method, what computes."""
     parser.add_argument(
         "cube", metavar="CUBE", help="ENVI, GeoTIFF, netCDF, Zarr or HYPERVIEW .npz"
@@ -118,9 +123,12 @@ def _run(parser: argparse.ArgumentParser) -> None:
         "at once, which is the default below 256 MB",
     )  # fmt: skip
     _reading(parser)
-    parser.add_argument("--method", required=True, metavar="NAME", help="see xrxai methods")
-    parser.add_argument("--target", metavar="K,P", help="default: all targets")
-    _set(parser, "an option of the method, such as n_steps=20; see xrxai methods NAME")
+    if method:
+        parser.add_argument("--method", required=True, metavar="NAME", help="see xrxai methods")
+        parser.add_argument("--target", metavar="K,P", help="default: all targets")
+        _set(parser, "an option of the method, such as n_steps=20; see xrxai methods NAME")
+    else:
+        _set(parser, "an option of xrxai.predict, such as classes=false")
     parser.add_argument(
         "--scheduler", metavar="WHERE",
         help="threads (the default), processes, synchronous, or the address of a cluster: tcp://...",

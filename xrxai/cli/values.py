@@ -130,7 +130,7 @@ def given(
 
 def options_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """Options of a function of a cube: what comes after the cube and the model."""
-    first = ("cube", "model", "path", "explanation", "explanation_or_cube")
+    first = ("cube", "model", "path", "explanation", "explanation_or_cube", "predicted", "many")
     parameters = inspect.signature(function).parameters
     return {name: p for name, p in parameters.items() if name not in first}
 
