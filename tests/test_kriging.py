@@ -44,8 +44,8 @@ def code(on):
     return on @ (1 << np.arange(on.shape[1]))
 
 
-def fitted(y, on, width=0.25, left=1.0):
-    return [t.numpy() for t in kriging.fit(torch.as_tensor(y), on, width, left)]
+def fitted(y, on, width=0.25):
+    return [t.numpy() for t in kriging.fit(torch.as_tensor(y), on, width)]
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -80,11 +80,10 @@ def test_it_is_the_posterior_of_a_random_field(count, width):
 def test_all_patterns_are_exact():
     every = patterns.every(6)
     y = field(6, np.random.default_rng(0), 4)
-    slope, error, low, high = fitted(y, every, left=0.0)
+    slope, error, _, _ = fitted(y, every)
     expected = np.einsum("gm,nmk->nkg", line_of(every, patterns.proximity(every, 0.25)), y)
     np.testing.assert_allclose(slope, expected, atol=1e-6)
-    assert not error.any()
-    np.testing.assert_array_equal(low, high)
+    assert error.max() < 1e-3 * abs(expected).mean()
 
 
 def test_a_line_is_found_and_known_to_be_one():

@@ -178,10 +178,10 @@ def lime_spectral(
     ``n_samples="auto"`` stopped is a little too narrow, as all that stop when they look good.
 
     Kriging takes the score for a line in the pattern and a random field on the corners of a
-    cube, whose covariance is a product over the groups [7]_: sets of k groups together have a
-    variance of ``2**k / k!`` before any answer is known. Its interval is that of the posterior,
-    with the scale estimated from the answers: it tells how far that field is to be believed,
-    and is wide for models smoother than it. Its fidelities are those of ridge.
+    cube, whose covariance is a product over the groups [7]_: before any answer is known, all
+    sets of k groups together have a variance of about ``3**k / k!``, and a tenth more in what
+    sets of one size share. Its interval is that of the posterior, with the scale estimated from
+    the answers: wide for models that are smoother than that field. Its fidelities are ridge's.
 
     References
     ----------

@@ -50,7 +50,7 @@ class Weights(NamedTuple):
 
 
 def fit(
-    y: Tensor, on: np.ndarray, width: float | None, left: float, level: float = 0.95
+    y: Tensor, on: np.ndarray, width: float | None, level: float = 0.95
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Coefficients, errors and ends of intervals (n, target, g) of scores y (n, m, target).
 
@@ -64,13 +64,11 @@ def fit(
     for i in batches(n, _VALUES // (m * k), y.device):
         at = in_a_row(i)
         flat = y[at].transpose(0, 1).to(torch.float64).reshape(m, -1)
+        flat = flat - flat.mean(0)  # of no account but for rounding
         slope[at] = (line @ flat).view(g, -1, k).permute(1, 2, 0)
-        flat = flat - flat.mean(0)
         spread = (rest @ flat).square().sum(0).div_(max(told.freedom, 1)).sqrt_()
         error[at] = spread.view(-1, k)[..., None] * each
-    if left == 0:
-        error.zero_()
-    elif told.freedom < 1:
+    if told.freedom < 1:
         error.fill_(torch.nan)
     return slope, error, slope - error * reach, slope + error * reach
 

@@ -54,8 +54,8 @@ def fit(
     rows = 2 if drawn.paired else 1
     if resamples is None:
         line = ridge(design, share, y, alpha, rows, drawn.left)
-        if surrogate == "kriging":
-            return Fit(*kriging.fit(y, drawn.on, width, drawn.left), line.r2, line.heldout)
+        if surrogate == "kriging" and drawn.left > 0:
+            return Fit(*kriging.fit(y, drawn.on, width), line.r2, line.heldout)
         return line
     repeats = exact(np.repeat(resamples, rows, axis=1))
     wide = max(drawn.on.shape[0], len(repeats) * drawn.on.shape[1])
