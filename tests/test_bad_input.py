@@ -1027,8 +1027,8 @@ REFUSED: list[Case] = [
             cube(), patch(), segments="patch", patch=1, n_samples=5, surrogate="kriging"
         ),
         OptionError,
-        "6 patterns of 30 segments leave nothing to tell what they do together; type n_samples=32 "
-        "or more, or surrogate='ridge'.",
+        "n_samples=5 for 30 segments leaves nothing to tell what they do together; type "
+        "n_samples=32 or more, or surrogate='ridge'.",
     ),
     (
         "alpha_negative",

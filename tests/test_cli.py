@@ -498,7 +498,7 @@ WRONG = {
     "kind": (
         ["plot", "cube.nc", "-o", "fig.pdf", "--kind", "pie"],
         "--kind='pie' is not known; choose one of 'overview', 'spatial', 'spectral', 'bars', "
-        "'bands', 'overlay', 'top', 'targets', 'rgb'.",
+        "'bands', 'overlay', 'top', 'targets', 'rgb', 'classes', 'beeswarm'.",
     ),
     "figure of no target": (
         ["plot", "cube.nc", "-o", "fig.pdf", "--kind", "rgb", "--target", "K"],

@@ -26,6 +26,13 @@ CASES = [
     if not (kind == "spectrum" and name in worlds.SPATIAL)
     and not (kind != "spectrum" and name in worlds.EXCHANGING | worlds.TREES)
 ]
+# What takes a second each: spectra too.
+PATCHES = [
+    pytest.param(
+        *case.values, id=case.id, marks=[pytest.mark.slow] if case.values[1] != "patch" else []
+    )
+    for case in CASES
+]
 LAZY_CASES = [case for case in CASES if case.values[0] not in worlds.EXCHANGING]
 
 
@@ -184,7 +191,7 @@ def test_one_evaluation_of_a_block_feeds_every_variable(name, kind):
 @pytest.mark.parametrize(
     "scheduler", ["threads", pytest.param("synchronous", marks=pytest.mark.slow)]
 )
-@pytest.mark.parametrize(("name", "kind"), CASES)
+@pytest.mark.parametrize(("name", "kind"), PATCHES)
 def test_batch_and_scheduler_do_not_matter(name, kind, scheduler):
     cube = worlds.cube(lead={"time": 2})
     model = worlds.model(kind, method=name)
@@ -278,7 +285,7 @@ def test_cube_and_model_are_given_back_as_found(name, kind, fails):
     xr.testing.assert_identical(cube, values)
 
 
-@pytest.mark.parametrize(("name", "kind"), CASES)
+@pytest.mark.parametrize(("name", "kind"), PATCHES)
 def test_garbage_without_validity_changes_nothing_bit_for_bit(name, kind):
     """Must-show line 7: invalid pixels (NaN, fill value, mask) and bad bands."""
     rng = np.random.default_rng(1)

@@ -159,6 +159,7 @@ class Drawn:
         return g
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "options"),
     [
@@ -422,6 +423,7 @@ def test_what_a_method_says_and_answers():
     )
 
 
+@pytest.mark.slow
 def test_captum_comes_when_it_is_called(tmp_path):
     import subprocess
     import sys

@@ -265,6 +265,7 @@ def test_what_are_no_wavelengths(wrong: Any) -> None:
         plot.beeswarm(many, wavelengths=wrong)
 
 
+@pytest.mark.slow
 def test_lazy_ones_give_the_same_and_samples_without_values_have_no_dots() -> None:
     many = combined()
     many["attribution"][:, 2] = np.nan

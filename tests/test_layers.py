@@ -484,6 +484,7 @@ def test_networks_inside_a_callable():
 # ---------------------------------------------------------------------- threads, given back
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_threads_share_a_network(method):
     """Blocks in threads, and another thread that explains with the same network meanwhile."""

@@ -408,6 +408,7 @@ def of_saliency(model, k):
     return core, call
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spacing", ["linear", "sqrt"])
 def test_blur_ig_saliency(spacing):
     """Its derivative is a difference at the start of each step, so only many steps agree.
@@ -446,6 +447,7 @@ def test_blur_ig_saliency(spacing):
 # guided
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fraction", "distance"), [(0.25, 0.02), (0.25, 0.2), (0.1, 1.0), (1.0, 0.3), (0.5, 0.0)]
 )

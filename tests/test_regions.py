@@ -61,6 +61,7 @@ def twin():
     return cube, model, total, [m * valid for m in maps], valid
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["full", "fast"])
 @pytest.mark.parametrize("over_bands", ["max", "sum"])
 def test_xrai_twin(twin, mode, over_bands):

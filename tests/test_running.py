@@ -382,7 +382,7 @@ SHORT = {"cuda": no_gpu_memory, "cpu": no_cpu_memory}
 OPTIONS = {"integrated_gradients": {"n_steps": 16}, "occlusion_spectral": {"window": 100.0}}
 
 
-@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("lazy", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", OPTIONS)
 @pytest.mark.parametrize("short", ["cuda", pytest.param("cpu", marks=pytest.mark.slow)])
 def test_out_of_memory_halves_the_batch(short, name, lazy, replicas):

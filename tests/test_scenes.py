@@ -195,6 +195,7 @@ def test_a_u_net_in_tiles(dtype, most):
     assert error(tiled.attribution.compute(), one.attribution) < most
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method",
     ["guided_backprop", "deconvnet", "deep_lift", "lrp", "hyper_noise_tunnel", "gradient_shap"],
@@ -391,6 +392,7 @@ def regions():
     return ids
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lazy", [False, True])
 @pytest.mark.parametrize("kind", ["spectrum", "map"])
 @pytest.mark.parametrize(

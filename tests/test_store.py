@@ -184,6 +184,7 @@ def reading(log: list[Any], chunks: tuple[int, int] = (4, 4)) -> xr.DataArray:
     return lazy.copy(data=lazy.data.map_blocks(read, dtype="f4", meta=np.empty((0, 0, 0), "f4")))
 
 
+@pytest.mark.slow
 def test_a_mean_over_the_scene_is_read_once_whatever_the_batches(
     tmp_path: Path, monkeypatch: Any
 ) -> None:
@@ -244,6 +245,7 @@ def test_a_complete_store_of_the_run_is_returned_as_it_is(tmp_path: Path) -> Non
     assert resume.files(path) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "differs"),
     [
@@ -468,6 +470,7 @@ def test_a_changed_chunk_is_refused_when_it_is_read(tmp_path: Path, lazy: bool) 
         open_explanation(path).attribution.load()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "file",
     [

@@ -389,7 +389,7 @@ def _fit(
     name = "n_samples" if asked.tolerance is None else "max_samples"
     if surrogate == "kriging" and sizes[0] < count + 2 and drawn[0].left > 0:
         raise OptionError(
-            f"{sizes[0]} patterns of {count} {switched.dim}s leave nothing to tell what they do "
+            f"{name}={most} for {count} {switched.dim}s leaves nothing to tell what they do "
             f"together; type {name}={count + 2 + count % 2} or more, or surrogate='ridge'."
         )
     if most < 3 * count and drawn[-1].left > 0:
