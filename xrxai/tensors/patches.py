@@ -20,6 +20,7 @@ from torch import Tensor, nn
 # Smaller kernels are what the libraries are made for.
 _TAPS = 64
 _AT_ONCE = 2**20  # values on the way back: they stay in the cache
+_COPIED = 2**21  # values of a sample on the way there
 _transformed = getattr(torch._C, "_are_functorch_transforms_active", lambda: False)
 
 
@@ -95,8 +96,17 @@ class _Product(torch.autograd.Function):
         n, down, right = len(x), x.shape[2] // h, x.shape[3] // w
         whole = x[:, :, : down * h, : right * w]
         patches = whole.unflatten(3, (right, w)).unflatten(2, (down, h)).permute(0, 2, 4, 1, 3, 5)
-        rows, matrix = patches.reshape(n * down * right, -1), weight.flatten(1).T
-        out = rows @ matrix if bias is None else torch.addmm(bias, rows, matrix)
+        # Some bands at a time, the same for every batch: no copy of all patches.
+        some = max(1, _COPIED // (down * h * right * w))
+        out: Tensor | None = None
+        for b in range(0, x.shape[1], some):
+            rows = patches[:, :, :, b : b + some].reshape(n * down * right, -1)
+            matrix = weight[:, b : b + some].flatten(1).T
+            if out is not None:
+                out.addmm_(rows, matrix)
+            else:
+                out = rows @ matrix if bias is None else torch.addmm(bias, rows, matrix)
+        assert out is not None
         out = out.view(n, down * right, channels).transpose(1, 2).contiguous()
         return out.view(n, channels, down, right)
 
