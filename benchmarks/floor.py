@@ -34,21 +34,26 @@ def run(net: nn.Module, x: Tensor, backward: int) -> None:
 
 
 def floor(net: nn.Module, sample: Tensor, backward: int, seconds: float = 1.0) -> Floor:
-    """Search the best batch; parameters are frozen, which makes the way back cheaper."""
+    """Search the best batch, and time it anew: what won the search was lucky, too.
+
+    Parameters are frozen, which makes the way back cheaper.
+    """
     bare = copy.deepcopy(net).requires_grad_(False)
     run(bare, sample, backward)
     best = Floor(float("inf"), float("inf"), 0)
     batch, worse = 1, 0
     while worse < 2 and batch * sample.nbytes <= 2**28:
-        x = sample.repeat(batch, *[1] * (sample.ndim - 1))
-        spent = [machine.taken(lambda x=x: run(bare, x, backward))]
-        while sum(s.cpu for s in spent) < seconds and len(spent) < 200:
-            spent.append(machine.taken(lambda x=x: run(bare, x, backward)))
-        cpu = statistics.median(s.cpu for s in spent) / batch
-        if cpu < best.cpu:
-            wall = statistics.median(s.wall for s in spent) / batch
-            best, worse = Floor(cpu, wall, batch), 0
-        else:
-            worse += 1
+        found = _timed(bare, sample, backward, batch, seconds)
+        best, worse = (found, 0) if found.cpu < best.cpu else (best, worse + 1)
         batch *= 2
-    return best
+    return _timed(bare, sample, backward, best.batch, 4 * seconds)
+
+
+def _timed(bare: nn.Module, sample: Tensor, backward: int, batch: int, seconds: float) -> Floor:
+    """Medians of as many runs as the processor seconds allow."""
+    x = sample.repeat(batch, *[1] * (sample.ndim - 1))
+    spent = [machine.taken(lambda: run(bare, x, backward))]
+    while sum(s.cpu for s in spent) < seconds and len(spent) < 200:
+        spent.append(machine.taken(lambda: run(bare, x, backward)))
+    cpu, wall = (statistics.median(getattr(s, k) for s in spent) / batch for k in ("cpu", "wall"))
+    return Floor(cpu, wall, batch)
