@@ -69,3 +69,7 @@ html_theme_options = {
     "navigation_with_keys": False,
     "secondary_sidebar_items": ["page-toc"],
 }
+# Pages without pages below them need the room that a list of these would take.
+html_sidebars = {page.stem: [] for page in HERE.glob("*.md")}
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
