@@ -101,9 +101,9 @@ def test_distinct_patterns_keep_their_order():
 def test_fits_of_many_samples_are_those_of_few(design, monkeypatch):
     (drawn,) = designs.draw(design, [14], 4, 0)
     y = torch.from_numpy(np.random.default_rng(1).normal(size=(9, 14, 2)))
-    whole = surrogate.fit(y, drawn, np.ones(14), "ridge", 1e-3, None)
+    whole = surrogate.fit(y, drawn, None, "ridge", 1e-3, None)
     monkeypatch.setattr(surrogate, "_RIDGE_VALUES", 70)
-    few = surrogate.fit(y, drawn, np.ones(14), "ridge", 1e-3, None)
+    few = surrogate.fit(y, drawn, None, "ridge", 1e-3, None)
     for one, two in zip(few, whole, strict=True):
         torch.testing.assert_close(one, two, rtol=1e-10, atol=1e-12)
 

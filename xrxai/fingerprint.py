@@ -21,8 +21,8 @@ class Digests:
     """Digests of tensors; each is read once, in whatever order and however often it is asked.
 
     With `remember`, a digest of an earlier call is good for a tensor in the same memory whose
-    version and checksum (CRC-32C) are the same: a seventh of the time. The version alone tells
-    nothing of what was written through ``.data`` or numpy.
+    version and checksum (CRC-32C) are the same, which takes less than hashing. The version alone
+    tells nothing of what was written through ``.data`` or numpy.
     """
 
     def __init__(self, remember: bool = False) -> None:

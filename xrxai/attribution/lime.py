@@ -490,12 +490,11 @@ def _lime(
     fill, each_fill = tensors.perturb.fills(baseline, keep, marginal, gaussian, removal)
     count = drawn[-1].on.shape[1]
     there = tensors.perturb.present(part, count).expand(x.shape[0], -1)[:, None]
-    weights = [patterns.proximity(d.on, kernel_width) for d in drawn]
 
     def make(i: Tensor, y: Tensor, _: Tensor, r: int) -> tuple[Tensor, ...]:
         repeats = None if resamples is None else resamples[r]
         *each, r2, heldout = tensors.surrogate.fit(
-            y, drawn[r], weights[r], surrogate, alpha, repeats, kernel_width
+            y, drawn[r], kernel_width, surrogate, alpha, repeats
         )
         return *(v.masked_fill(~there[i], np.nan) for v in each), r2, heldout
 

@@ -20,8 +20,8 @@ from xrxai.tensors.run import batches
 from xrxai.tensors.score import in_a_row
 
 # Sets of k groups have a variance of about REACH**k / k! together, and so many times COMMON is what
-# they share. Of ten networks and functions, intervals covered least where it was 1 (86 to 100 %, 95
-# to 100 % at 3), and the error hung on it little; without COMMON it doubled for bends of a sum.
+# they share. With less reach intervals cover too little, and the error hangs on it little; without
+# COMMON bends of a sum are told worse than by ridge (tests/test_kriging.py, benchmarks.precision).
 REACH, COMMON = 3.0, 0.1
 _MOST = 0.5  # of a set to a set with a group less, where there are few groups
 _NUGGET = 1e-8  # patterns can come twice

@@ -98,15 +98,11 @@ class _Product(torch.autograd.Function):
         patches = whole.unflatten(3, (right, w)).unflatten(2, (down, h)).permute(0, 2, 4, 1, 3, 5)
         # Some bands at a time, the same for every batch: no copy of all patches.
         some = max(1, _COPIED // (down * h * right * w))
-        out: Tensor | None = None
+        count = n * down * right
+        out = x.new_zeros((count, channels)) if bias is None else bias.repeat(count, 1)
         for b in range(0, x.shape[1], some):
-            rows = patches[:, :, :, b : b + some].reshape(n * down * right, -1)
-            matrix = weight[:, b : b + some].flatten(1).T
-            if out is not None:
-                out.addmm_(rows, matrix)
-            else:
-                out = rows @ matrix if bias is None else torch.addmm(bias, rows, matrix)
-        assert out is not None
+            rows = patches[:, :, :, b : b + some].reshape(count, -1)
+            out.addmm_(rows, weight[:, b : b + some].flatten(1).T)
         out = out.view(n, down * right, channels).transpose(1, 2).contiguous()
         return out.view(n, channels, down, right)
 

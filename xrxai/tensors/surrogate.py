@@ -10,6 +10,7 @@ from scipy import special  # not stats, whose import takes a quarter of a second
 from torch import Tensor
 
 from xrxai.designs import Drawn
+from xrxai.patterns import proximity
 from xrxai.tensors import kriging
 from xrxai.tensors.run import batches
 from xrxai.tensors.score import in_a_row
@@ -36,21 +37,20 @@ class Fit(NamedTuple):
 def fit(
     y: Tensor,
     drawn: Drawn,
-    weight: np.ndarray,
+    width: float | None,
     surrogate: str,
     alpha: float,
     resamples: np.ndarray | None,
-    width: float | None = None,
 ) -> Fit:
     """Fit scores y (n, m, target) on patterns (m, g), in float64, some samples at a time.
 
-    `weight` (m,) are those of the patterns, made with `width`, which kriging gives to all.
+    `width` is that of the weights of patterns, see `proximity`.
     """
 
     def exact(array: np.ndarray) -> Tensor:
         return torch.as_tensor(array, dtype=torch.float64, device=y.device)
 
-    design, share = exact(drawn.on), exact(weight)
+    design, share = exact(drawn.on), exact(proximity(drawn.on, width))
     rows = 2 if drawn.paired else 1
     if resamples is None:
         line = ridge(design, share, y, alpha, rows, drawn.left)
